@@ -1,0 +1,52 @@
+"""Build the two compiled extensions. All metadata lives in pyproject.toml."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("RTMDX_DEBUG") == "1"
+
+# -ffp-contract=off: every machine and every function clone must give the same bits.
+# Never -ffast-math (it makes NaN tests false) and never -march=native (wheels travel).
+FLAGS = ["-ffp-contract=off", "-Wall", "-Wextra"]
+FLAGS += ["-O1", "-g", "-D_GLIBCXX_ASSERTIONS", "-DRTMDX_DEBUG=1"] if DEBUG else ["-O3"]
+LINK = ["-pthread"]
+if sys.platform == "win32":
+    FLAGS, LINK = ["/O2", "/fp:precise"], []
+
+ENGINE_SOURCES = sorted(str(p) for p in Path("engine/src").glob("*.cpp"))
+ENGINE_HEADERS = sorted(str(p) for p in Path("engine/include/rtmdx").glob("*.hpp"))
+BINDINGS = sorted(str(p) for p in Path("ext").glob("*.cpp"))
+BINDING_HEADERS = sorted(str(p) for p in Path("ext").glob("*.hpp"))
+
+engine = Pybind11Extension(
+    "rtmdx._engine",
+    sources=[*BINDINGS, *ENGINE_SOURCES],
+    depends=[*ENGINE_HEADERS, *BINDING_HEADERS],
+    include_dirs=["engine/include"],
+    define_macros=[("RTMDX_FLAGS", '"' + " ".join(FLAGS) + '"')],
+    extra_compile_args=FLAGS,
+    extra_link_args=LINK,
+    cxx_std=17,
+)
+
+stats = Extension(
+    "rtmdx._stats",
+    sources=["ext/_stats.pyx"],
+    depends=["ext/_stats.pyx"],
+    include_dirs=[numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    extra_compile_args=[f for f in FLAGS if f != "-Wextra"],
+)
+
+setup(
+    ext_modules=[
+        engine,
+        *cythonize([stats], build_dir="build/cython", language_level=3),
+    ]
+)
