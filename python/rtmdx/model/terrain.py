@@ -1,0 +1,291 @@
+"""The risk terrain: relative risk scores, expected counts, and everything that led to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtmdx.model.design import Design
+from rtmdx.model.validity import Validity
+from rtmdx.space.grid import Grid
+from rtmdx.space.layers import Cleaning, Events, Finding, RiskFactor
+
+if TYPE_CHECKING:
+    import os
+
+    import geopandas as gpd
+    import pandas as pd
+    import xarray as xr
+
+    from rtmdx.model.culling import CullingResult
+    from rtmdx.model.families import CountModel
+    from rtmdx.model.stepwise import StepwiseResult
+
+__all__ = ["Band", "RiskTerrain", "relative_risk_score", "risk_bands"]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A class of relative risk: ``lower <= RRS`` (and below the next band's lower).
+
+    Attributes
+    ----------
+    name : {"highest", "above average", "below average"}
+    lower : float
+        Smallest RRS of the band; 1 for the lowest.
+    n_cells, n_events : int
+    area_share, event_share : float
+        Shares of the kept cells and of the events; each sums to 1 over the bands (event shares
+        are NaN when there is no event).
+    """
+
+    name: str
+    lower: float
+    n_cells: int
+    n_events: int
+    area_share: float
+    event_share: float
+
+
+def relative_risk_score(model: CountModel, design: Design) -> NDArray[np.float64]:
+    """Return the relative risk score of each cell.
+
+    RRS = product of the RRVs present, that is exp(sum of sign x indicator x coefficient), divided
+    by its minimum over the cells so that the lowest cell is 1 (Caplan & Kennedy 2016; the scaling
+    when no cell is free of factors is ours).
+
+    Returns
+    -------
+    float64 array, shape (n_cells,)
+    """
+    eta = np.asarray(model.linear_predictor(design), dtype=np.float64)
+    score: NDArray[np.float64] = np.exp(eta - eta.min())
+    return score
+
+
+def risk_bands(score: NDArray[np.float64], counts: NDArray[np.integer[Any]]) -> tuple[tuple[Band, ...], str]:
+    """Classify cells as highest (RRS >= mean + 2 SD), above average (>= mean) and below average.
+
+    Where mean + 2 SD exceeds the maximum, the highest band falls back to the top 5 % of cells
+    (all cells tied with the last one included), and the note says so.
+
+    Returns
+    -------
+    bands : tuple of Band
+        Highest first. Shares of area sum to 1; so do shares of events.
+    note : str
+        How the highest band was set.
+    """
+    mean = float(score.mean())
+    sd = float(score.std(ddof=1)) if score.size > 1 else 0.0
+    cut = mean + 2 * sd
+    note = f"Highest: RRS >= mean + 2 SD = {cut:.3g}."
+    if sd == 0.0:
+        cut, note = np.inf, "All cells have the same score; no band is highest."
+    elif cut > score.max():
+        k = max(1, round(0.05 * score.size))
+        top = float(np.partition(score, score.size - k)[score.size - k])
+        note = (
+            f"Highest: mean + 2 SD = {cut:.3g} exceeds the maximum RRS {score.max():.3g}, so the top 5 % "
+            f"of cells with their ties: RRS >= {top:.3g}."
+        )
+        cut = top
+    middle = min(mean, cut)
+    members = [score >= cut, (score >= middle) & (score < cut), score < middle]
+    total = int(counts.sum())
+    bands = []
+    for name, lower, inside in zip(
+        ("highest", "above average", "below average"), (cut, middle, float(score.min())), members, strict=True
+    ):
+        n, events = int(inside.sum()), int(counts[inside].sum())
+        bands.append(Band(name, lower, n, events, n / score.size, events / total if total else np.nan))
+    return tuple(bands), note
+
+
+@dataclass(frozen=True, eq=False)
+class RiskTerrain:
+    """The result of a run.
+
+    Attributes
+    ----------
+    title : str
+    grid : Grid
+    events : Events
+        Cleaned events the model was fitted to; ``events.cleaning`` says what was dropped.
+    counts : int64 array, shape (n_cells,)
+        Events per kept cell.
+    factors : tuple of RiskFactor
+    design : Design
+    culling : CullingResult
+    selection : StepwiseResult
+        ``selection.model`` is the final `CountModel`, also as ``model``.
+    score_cells, expected_cells : float64 arrays, shape (n_cells,)
+        Relative risk score (lowest cell 1) and expected count per cell over the outcome's period.
+    bands, bands_note
+        Risk classes with their shares of area and events.
+    fitted : tuple of Validity
+        In-sample: the terrain, and kernel density of the same events. Fitted figures flatter.
+    holdout : tuple of Validity
+        Out of time: terrain, past counts and kernel density scored on the hold-out's events; empty
+        without a hold-out.
+    holdout_cleaning : Cleaning or None
+    findings : tuple of Finding
+        What deserves a second look in the input or the result.
+    config : mapping
+        The study as plain data.
+    provenance : mapping
+        Study id, input digests, versions, build, seed, time.
+    """
+
+    title: str
+    grid: Grid
+    events: Events
+    counts: NDArray[np.int64]
+    factors: tuple[RiskFactor, ...]
+    design: Design
+    culling: CullingResult
+    selection: StepwiseResult
+    score_cells: NDArray[np.float64]
+    expected_cells: NDArray[np.float64]
+    bands: tuple[Band, ...]
+    bands_note: str
+    fitted: tuple[Validity, ...]
+    holdout: tuple[Validity, ...] = ()
+    holdout_cleaning: Cleaning | None = None
+    findings: tuple[Finding, ...] = ()
+    block_length: float = np.nan
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> CountModel:
+        """The selected count model."""
+        return self.selection.model
+
+    @property
+    def score(self) -> xr.DataArray:
+        """Relative risk score, dims (y, x), NaN outside the study area; 1 is the lowest risk."""
+        attrs = {"long_name": "relative risk score", "units": "1"}
+        return self.grid.dataarray(self.grid.to_raster(self.score_cells), "score", attrs)
+
+    @property
+    def expected(self) -> xr.DataArray:
+        """Expected number of events per cell over the outcome's period, dims (y, x)."""
+        attrs = {"long_name": "expected events per cell", "units": "1"}
+        return self.grid.dataarray(self.grid.to_raster(self.expected_cells), "expected", attrs)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The final model, one row per variable.
+
+        Columns: factor, label, effect, operationalization, influence (CRS units), influence_blocks,
+        coefficient, rrv, rrv_low, rrv_high (95 %), std_error, t, p, cells, variable. For a protective
+        factor the coefficient is positive on the 0/-1 column, and ``rrv`` is the factor by which
+        *absence* raises risk; ``presence_ratio`` = exp(sign x coefficient) is the change where present.
+        """
+        import pandas as pd
+
+        model = self.model
+        low, high = (np.asarray(a) for a in model.rrv_interval(0.95))
+        rows = []
+        k = len(model.variables)
+        errors, t, p = model.standard_errors[1 : k + 1], model.t_values[1 : k + 1], model.p_values[1 : k + 1]
+        for i, v in enumerate(model.variables):
+            factor = self.factors[v.factor]
+            rows.append(
+                {
+                    "factor": v.factor_name,
+                    "label": factor.label,
+                    "effect": factor.effect,
+                    "operationalization": v.operationalization,
+                    "influence": v.distance,
+                    "influence_blocks": v.distance / self.block_length,
+                    "coefficient": float(model.coefficients[i]),
+                    "rrv": float(model.rrv[i]),
+                    "rrv_low": float(low[i]),
+                    "rrv_high": float(high[i]),
+                    "presence_ratio": float(np.exp(v.sign * model.coefficients[i])),
+                    "std_error": float(errors[i]),
+                    "t": float(t[i]),
+                    "p": float(p[i]),
+                    "cells": v.support,
+                    "variable": v.name,
+                }
+            )
+        columns = [
+            "factor", "label", "effect", "operationalization", "influence", "influence_blocks", "coefficient",
+            "rrv", "rrv_low", "rrv_high", "presence_ratio", "std_error", "t", "p", "cells", "variable",
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=columns).sort_values("rrv", ascending=False, ignore_index=True)
+
+    @property
+    def cells(self) -> gpd.GeoDataFrame:
+        """One square polygon per kept cell with count, score, expected, band and 0/1 model variables."""
+        import geopandas as gpd
+        import shapely
+
+        rows, cols = self.grid.rows_cols
+        size = self.grid.cell_size
+        west, north = self.grid.x_min + cols * size, self.grid.y_max - rows * size
+        band = np.full(self.grid.n_cells, self.bands[-1].name, dtype=object)
+        for b in reversed(self.bands[:-1]):
+            band[self.score_cells >= b.lower] = b.name
+        data: dict[str, Any] = {
+            "cell": np.arange(self.grid.n_cells),
+            "row": rows,
+            "col": cols,
+            "count": self.counts,
+            "score": self.score_cells,
+            "expected": self.expected_cells,
+            "band": band,
+        }
+        for column, v in zip(self.model.columns, self.model.variables, strict=True):
+            data[v.name] = self.design.indicator(column)
+        boxes = shapely.box(west, north - size, west + size, north)
+        return gpd.GeoDataFrame(data, geometry=boxes, crs=self.grid.crs)
+
+    @property
+    def formula(self) -> str:
+        """Raster-calculator formula of the relative risk score, before scaling the lowest cell to 1."""
+        terms = [
+            f'{"-" if v.sign < 0 else ""}{c:.4f} * "{v.name}"'
+            for c, v in zip(self.model.coefficients, self.model.variables, strict=True)
+        ]
+        return f"Exp({' + '.join(terms)})" if terms else "1"
+
+    def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write score, expected count and events per cell as one Zarr store plain xarray opens."""
+        from rtmdx.model.export import write_zarr
+
+        write_zarr(self, path, overwrite=overwrite)
+
+    def to_geotiff(
+        self, path: str | os.PathLike[str], which: str = "score", *, overwrite: bool = False
+    ) -> None:
+        """Write "score" or "expected" as a cloud-optimised GeoTIFF (needs rasterio)."""
+        from rtmdx.model.export import write_geotiff
+
+        write_geotiff(self, path, which, overwrite=overwrite)
+
+    def to_geopackage(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write layers ``cells`` and ``model`` with provenance as a GeoPackage."""
+        from rtmdx.model.export import write_geopackage
+
+        write_geopackage(self, path, overwrite=overwrite)
+
+    def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the report as one self-contained HTML file (needs matplotlib and jinja2)."""
+        from rtmdx.report import write_report  # the one call upward, at run time only
+
+        write_report(self, path, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        m = self.model
+        return (
+            f"RiskTerrain({self.title!r}: {int(self.counts.sum()):,} events, {self.grid.n_cells:,} cells, "
+            f"{m.family} with {len(m.variables)} factors, RRS 1 to {self.score_cells.max():.4g})"
+        )

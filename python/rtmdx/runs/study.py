@@ -1,0 +1,331 @@
+"""The study: everything one run needs, as a frozen, hashable, serialisable object.
+
+The same object is what the API takes, what an executor ships and what is written beside the
+result; there is no second source of configuration.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from rtmdx.errors import FileError, InputError, StudyError
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AreaSource",
+    "FactorSpec",
+    "GridSpec",
+    "HoldoutSpec",
+    "ModelSpec",
+    "OutcomeSpec",
+    "ReportSpec",
+    "Source",
+    "Study",
+]
+
+SCHEMA_VERSION = 1
+
+Scalar = bool | int | float | str
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Source(_Spec):
+    """Where a layer comes from. Relative paths are taken from the data folder."""
+
+    path: str | None = None
+    """File: GeoPackage, Shapefile, GeoJSON, anything GDAL reads, GeoParquet, or CSV (.csv, .csv.gz) with x and y."""
+    layer: str | None = None
+    """Layer name, needed when the file holds several."""
+    crs: str | None = None
+    """CRS of the coordinates, for a CSV or a file that names none; it never overrides a file's own CRS."""
+    x: str | None = None
+    """CSV: name of the column with the x coordinate (easting or longitude)."""
+    y: str | None = None
+    """CSV: name of the column with the y coordinate (northing or latitude)."""
+    filter: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
+    """Keep rows whose field equals the value, or one of the values; several fields must all match."""
+    where: str | None = None
+    """An OGR SQL attribute filter, for files read through GDAL (not CSV, not GeoParquet)."""
+    date_field: str | None = None
+    """Field with the date or time of each row."""
+    start: dt.date | None = None
+    """First day kept (inclusive). Needs `date_field`."""
+    end: dt.date | None = None
+    """Last day kept (inclusive, the whole day). Needs `date_field`."""
+    bad_dates: Literal["error", "drop"] = "error"
+    """What to do with a value that is not a date: stop, or drop the row and count it. Empty dates are always dropped."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Source:
+        if (self.start or self.end) and not self.date_field:
+            raise ValueError("start/end need date_field, the name of the field that holds the date")
+        if self.start and self.end and self.end < self.start:
+            raise ValueError(f"end {self.end} is before start {self.start}; give start <= end")
+        if (self.x is None) != (self.y is None):
+            raise ValueError("x and y go together: name both coordinate columns, or neither")
+        return self
+
+
+class AreaSource(Source):
+    """The study area: one or more polygons in a projected CRS. All lengths of the study are in its units."""
+
+
+class GridSpec(_Spec):
+    """The raster: cell size, block length and which cells are kept."""
+
+    block_length: PositiveFloat
+    """Mean block length in CRS units: the unit of spatial influence."""
+    cell_size: PositiveFloat | None = None
+    """Cell size in CRS units; half the block length by default."""
+    cells: Literal["overlap", "center"] = "overlap"
+    """Keep cells that overlap the study area at all (RTMDx), or whose centre lies inside it."""
+    origin: Literal["aligned", "bounds"] = "aligned"
+    """Cell edges at multiples of the cell size, so that runs overlay; or at the lower-left of the bounds."""
+
+    @property
+    def size(self) -> float:
+        """Cell size in CRS units, with the default applied."""
+        return self.block_length / 2 if self.cell_size is None else self.cell_size
+
+
+class OutcomeSpec(Source):
+    """The events to explain."""
+
+    name: str = "events"
+    """What the events are, for the report."""
+    enforcement: bool = False
+    """True when police activity makes the outcome (stops, drug arrests): the result then carries a warning."""
+
+
+class HoldoutSpec(_Spec):
+    """Events of a later period, scored against the fitted terrain. Fields left out are the outcome's."""
+
+    path: str | None = None
+    layer: str | None = None
+    filter: dict[str, Scalar | list[Scalar]] | None = None
+    where: str | None = None
+    start: dt.date | None = None
+    end: dt.date | None = None
+
+
+_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
+
+
+class FactorSpec(Source):
+    """A risk factor: a layer of points, lines or polygons, and how its influence is operationalized."""
+
+    name: str
+    """Short name: letters, digits and underscores, starting with a letter."""
+    label: str | None = None
+    """Name for people; the name with spaces by default."""
+    effect: Literal["aggravating", "protective"] = "aggravating"
+    """Aggravating raises risk where present; protective lowers it (coded 0/-1)."""
+    operationalization: Literal["proximity", "density", "both"] = "both"
+    """Distance to the nearest feature, concentration of features, or both (the data choose)."""
+    max_influence: PositiveFloat = 3
+    """Farthest reach tried, in blocks."""
+    increment: Literal["half", "whole"] = "half"
+    """Bands every half or every whole block up to `max_influence`."""
+
+    @field_validator("name")
+    @classmethod
+    def _identifier(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError(f"factor name {value!r} may hold letters, digits and _ and must start with a letter")
+        return value
+
+    @model_validator(mode="after")
+    def _bands(self) -> FactorSpec:
+        steps = self.max_influence * (2 if self.increment == "half" else 1)
+        if abs(steps - round(steps)) > 1e-9 or round(steps) < 1:
+            raise ValueError(
+                f"max_influence {self.max_influence:g} blocks is no whole number of {self.increment}-block steps; "
+                f"use a multiple of {0.5 if self.increment == 'half' else 1:g}"
+            )
+        return self
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        return self.label or self.name.replace("_", " ").capitalize()
+
+    @property
+    def n_bands(self) -> int:
+        """Number of distances tried."""
+        return round(self.max_influence * (2 if self.increment == "half" else 1))
+
+    @property
+    def operationalizations(self) -> tuple[Literal["proximity", "density"], ...]:
+        """The operationalizations generated, proximity first."""
+        return ("proximity", "density") if self.operationalization == "both" else (self.operationalization,)
+
+    def distances(self, block_length: float) -> tuple[float, ...]:
+        """Return the band distances in CRS units, smallest first."""
+        step = block_length / 2 if self.increment == "half" else block_length
+        return tuple(step * (i + 1) for i in range(self.n_bands))
+
+
+class ModelSpec(_Spec):
+    """How variables are generated, culled and selected (METHOD: culling by elastic net, stepwise by BIC)."""
+
+    kernel: Literal["epanechnikov", "quartic", "gaussian", "uniform", "triangular"] = "epanechnikov"
+    """Kernel of the density operationalization."""
+    families: tuple[Literal["poisson", "nbii", "nb2"], ...] = ("poisson", "nbii")
+    """Count models tried; the lower final BIC wins."""
+    folds: Literal["stratified", "spatial"] = "stratified"
+    """Cross-validation folds of the culling: stratified by count (RTMDx) or contiguous blocks (honest under autocorrelation)."""
+    n_folds: Annotated[int, Field(ge=2, le=50)] = 5
+    fold_blocks: PositiveFloat | None = None
+    """Spatial folds: side of a block in street blocks; twice the largest influence by default."""
+    ridge: tuple[Annotated[float, Field(ge=0)], ...] = (1e-4, 1e-3)
+    """Fixed ridge penalties tried in the culling, per cell (RTMDx's values are unpublished)."""
+    n_penalties: Annotated[int, Field(ge=2, le=1000)] = 100
+    min_support: Annotated[int, Field(ge=1)] = 20
+    """A variable must be 1 in at least this many cells ..."""
+    min_support_share: Annotated[float, Field(ge=0, lt=1)] = 0.0005
+    """... and in at least this share of cells, whichever is more."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Variables of the final model with a larger p value are flagged."""
+
+
+class ReportSpec(_Spec):
+    """What the outputs show; nothing here changes the model."""
+
+    title: str | None = None
+    top_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.01, 0.05, 0.1, 0.2)
+    """Shares of the area at which capture is reported."""
+
+
+class Study(_Spec):
+    """One Risk Terrain Modeling study.
+
+    Load it with `Study.from_toml`, or build it in Python. Frozen; `id` is a hash of what
+    matters to the result (names of the study and the report's settings do not).
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the cross-validation folds."""
+    area: AreaSource
+    grid: GridSpec
+    outcome: OutcomeSpec
+    factors: Annotated[tuple[FactorSpec, ...], Field(min_length=1)]
+    holdout: HoldoutSpec | None = None
+    model: ModelSpec = ModelSpec()
+    report: ReportSpec = ReportSpec()
+
+    @field_validator("factors")
+    @classmethod
+    def _unique(cls, value: tuple[FactorSpec, ...]) -> tuple[FactorSpec, ...]:
+        seen: set[str] = set()
+        for factor in value:
+            if factor.name in seen:
+                raise ValueError(f"two factors are named {factor.name!r}; names must be unique")
+            seen.add(factor.name)
+        return value
+
+    @model_validator(mode="after")
+    def _holdout_dates(self) -> Study:
+        h = self.holdout
+        if h is not None and (h.start or h.end) and not self.outcome.date_field:
+            raise ValueError("holdout: start/end need outcome.date_field, the field that holds the date")
+        if h is not None and h.start and h.end and h.end < h.start:
+            raise ValueError(f"holdout: end {h.end} is before start {h.start}; give start <= end")
+        return self
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], *, source: str = "study") -> Study:
+        """Build a study from plain data.
+
+        Raises
+        ------
+        StudyError
+            With every problem found, each naming the field, the value found and the one expected.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise StudyError(_problems(error), source=source) from None
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Study:
+        """Load a study from a TOML file.
+
+        Raises
+        ------
+        FileError
+            The file is missing, unreadable or no TOML.
+        StudyError
+            The content does not fit; lists every problem.
+        """
+        path = Path(path)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileError(f"{path}: no such study file.", hint="Check the path.") from None
+        except tomllib.TOMLDecodeError as error:
+            raise FileError(f"{path}: not valid TOML: {error}.", hint="Mend the line named.") from None
+        except UnicodeDecodeError as error:
+            raise FileError(f"{path}: not UTF-8 text ({error.reason}).", hint="Save it as UTF-8.") from None
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from None
+        return cls.from_dict(data, source=str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the study as JSON-compatible data, defaults included."""
+        return self.model_dump(mode="json")
+
+    @property
+    def holdout_source(self) -> OutcomeSpec | None:
+        """The outcome with the hold-out's fields in place of its own."""
+        if self.holdout is None:
+            return None
+        update = {k: v for k, v in self.holdout.model_dump().items() if v is not None}
+        if self.holdout.start or self.holdout.end:  # one open side stays open
+            update |= {"start": self.holdout.start, "end": self.holdout.end}
+        return self.outcome.model_copy(update=update)
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of the SHA-256 of what matters to the result."""
+        data = self.model_dump(mode="json", exclude={"name", "report"})
+        data["outcome"].pop("name")
+        for factor in data["factors"]:
+            factor.pop("label")
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def n_variables(self) -> int:
+        """Number of variables generated, before the support rule."""
+        return sum(f.n_bands * len(f.operationalizations) for f in self.factors)
+
+
+def _problems(error: ValidationError) -> list[InputError]:
+    out = []
+    for item in error.errors(include_url=False):
+        field = ".".join(str(p + 1) if isinstance(p, int) else p for p in item["loc"]) or "study"
+        found = item.get("input")
+        kind, message = item["type"], item["msg"].removeprefix("Value error, ")
+        if kind == "extra_forbidden":
+            out.append(InputError(f"{field}: unknown key.", hint="Remove it or mend its spelling; `rtmdx schema` lists the keys."))
+        elif kind == "missing":
+            out.append(InputError(f"{field}: required, but missing.", hint="Add it."))
+        elif kind == "value_error":
+            out.append(InputError(f"{field}: {message}."))
+        else:
+            out.append(InputError(f"{field}: found {found!r}; {message[0].lower()}{message[1:]}."))
+    return out

@@ -1,0 +1,319 @@
+"""The grid: the one definition of cell, row order, window and cell index."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rtmdx.errors import CRSError, InputError, MemoryLimitError
+
+if TYPE_CHECKING:
+    import pyproj
+    import xarray as xr
+    from affine import Affine
+
+__all__ = ["Grid", "require_projected"]
+
+_MAX_CELLS = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A north-up raster over a study area, with a mask of kept cells.
+
+    Row 0 is north; ``transform`` is the usual GDAL affine. Cells are addressed by their index
+    among the kept cells in row-major order; `to_raster` and `to_cells` are the only conversions.
+
+    Parameters
+    ----------
+    crs : pyproj.CRS
+        Projected; all lengths are in its units.
+    x_min, y_max : float
+        Upper-left corner, CRS units.
+    cell_size : float
+        Side of a square cell, CRS units.
+    mask : bool array, shape (rows, cols)
+        True where a cell is kept.
+    """
+
+    crs: pyproj.CRS
+    x_min: float
+    y_max: float
+    cell_size: float
+    mask: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        require_projected(self.crs, "grid")
+        if not (math.isfinite(self.cell_size) and self.cell_size > 0):
+            raise InputError(f"cell size {self.cell_size!r} must be a positive number.")
+        if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
+            raise InputError(f"mask must be a 2-D bool array, found {self.mask.dtype} of shape {self.mask.shape}.")
+        self.mask.setflags(write=False)
+
+    @classmethod
+    def from_area(
+        cls,
+        area: Any,
+        crs: Any,
+        cell_size: float,
+        *,
+        cells: Literal["overlap", "center"] = "overlap",
+        origin: Literal["aligned", "bounds"] = "aligned",
+        max_cells: int = _MAX_CELLS,
+    ) -> Grid:
+        """Lay a grid over a study area.
+
+        Parameters
+        ----------
+        area : shapely Polygon or MultiPolygon
+        crs : anything pyproj takes
+        cell_size : float
+            CRS units.
+        cells : {"overlap", "center"}
+            Keep a cell that shares any area with the polygon (RTMDx's rule), or whose centre is in it.
+        origin : {"aligned", "bounds"}
+            Cell edges at multiples of `cell_size`, or starting from the lower-left of the bounds.
+        max_cells : int
+            Refuse a raster with more cells (kept or not) before anything is allocated.
+
+        Raises
+        ------
+        CRSError
+            `crs` is geographic.
+        InputError
+            The area is empty, smaller than a cell, or no cell is kept.
+        MemoryLimitError
+            More than `max_cells` cells.
+        """
+        import pyproj
+        import shapely
+
+        crs = pyproj.CRS.from_user_input(crs)
+        bounds = tuple(float(v) for v in area.bounds) if not area.is_empty else None
+        require_projected(crs, "study area", bounds)
+        if bounds is None or area.area <= 0:
+            raise InputError("study area: has no polygon with an area.", hint="Give one or more polygons.")
+        unit = crs.axis_info[0].unit_name
+        if area.area < cell_size**2:
+            raise InputError(
+                f"study area: {area.area:g} square {unit}s is smaller than one cell of {cell_size:g} x {cell_size:g}.",
+                hint=f"Use a cell size well below {math.sqrt(area.area):g}, in {unit}s.",
+            )
+        west, south, east, north = bounds
+        if origin == "aligned":
+            x_min, y_min = (math.floor(v / cell_size) * cell_size for v in (west, south))
+        else:
+            x_min, y_min = west, south
+        cols = max(1, math.ceil((east - x_min) / cell_size - 1e-9))
+        rows = max(1, math.ceil((north - y_min) / cell_size - 1e-9))
+        if rows * cols > max_cells:
+            raise MemoryLimitError(
+                f"grid: cells of {cell_size:g} {unit}s make {rows:,} x {cols:,} = {rows * cols:,} cells, "
+                f"more than the {max_cells:,} allowed.",
+                hint="Use larger cells, check the CRS units, or raise the memory limit.",
+            )
+        y_max = y_min + rows * cell_size
+        shapely.prepare(area)
+        mask = _cover(area, x_min, y_max, cell_size, rows, cols, cells)
+        if not mask.any():
+            raise InputError(
+                f"study area: no cell of {cell_size:g} {unit}s has its centre inside it.",
+                hint='Use smaller cells or cells = "overlap".',
+            )
+        return cls(crs=crs, x_min=x_min, y_max=y_max, cell_size=float(cell_size), mask=mask)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self.mask.shape[0], self.mask.shape[1]
+
+    @property
+    def dx(self) -> float:
+        """Cell width, CRS units."""
+        return self.cell_size
+
+    @property
+    def dy(self) -> float:
+        """Cell height, CRS units."""
+        return self.cell_size
+
+    @property
+    def cell_area(self) -> float:
+        """Area of a cell, square CRS units."""
+        return self.cell_size**2
+
+    @property
+    def transform(self) -> Affine:
+        """GDAL affine: pixel (col, row) to CRS coordinates of the upper-left corner."""
+        from affine import Affine
+
+        return Affine(self.dx, 0.0, self.x_min, 0.0, -self.dy, self.y_max)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(west, south, east, north), CRS units."""
+        rows, cols = self.shape
+        return (self.x_min, self.y_max - rows * self.dy, self.x_min + cols * self.dx, self.y_max)
+
+    @property
+    def unit(self) -> str:
+        """Name of the CRS's length unit."""
+        return str(self.crs.axis_info[0].unit_name)
+
+    @property
+    def metres_per_unit(self) -> float:
+        """Length of the CRS unit in metres."""
+        return float(self.crs.axis_info[0].unit_conversion_factor)
+
+    @cached_property
+    def x(self) -> NDArray[np.float64]:
+        """Cell-centre x, shape (cols,)."""
+        return self.x_min + (np.arange(self.shape[1]) + 0.5) * self.dx
+
+    @cached_property
+    def y(self) -> NDArray[np.float64]:
+        """Cell-centre y, shape (rows,), north first."""
+        return self.y_max - (np.arange(self.shape[0]) + 0.5) * self.dy
+
+    @cached_property
+    def n_cells(self) -> int:
+        """Number of kept cells."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def rows_cols(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and column of every kept cell, each shape (n_cells,)."""
+        rows, cols = np.nonzero(self.mask)
+        return rows, cols
+
+    @cached_property
+    def _index(self) -> NDArray[np.int32]:
+        index = np.full(self.shape, -1, dtype=np.int32)
+        index[self.mask] = np.arange(self.n_cells, dtype=np.int32)
+        return index
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that identify the grid: CRS, placement and mask."""
+        h = hashlib.sha256()
+        h.update(self.crs.to_wkt().encode())
+        h.update(np.array([self.x_min, self.y_max, self.cell_size, *self.shape], dtype="<f8").tobytes())
+        h.update(np.packbits(self.mask).tobytes())
+        return h.hexdigest()[:16]
+
+    def cell_of(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
+        """Return the kept-cell index of each point, -1 where no kept cell holds it.
+
+        Parameters
+        ----------
+        x, y : float arrays, shape (n,)
+            CRS coordinates. A point on a cell edge belongs to the cell east and south of it; the
+            grid's own east and south edges belong to its last column and row.
+        """
+        rows, cols = self.shape
+        fx = (np.asarray(x, dtype=np.float64) - self.x_min) / self.dx
+        fy = (self.y_max - np.asarray(y, dtype=np.float64)) / self.dy
+        with np.errstate(invalid="ignore"):
+            inside = (fx >= 0) & (fx <= cols) & (fy >= 0) & (fy <= rows)
+        out = np.full(fx.shape, -1, dtype=np.int32)
+        c = np.minimum(np.floor(fx[inside]).astype(np.intp), cols - 1)
+        r = np.minimum(np.floor(fy[inside]).astype(np.intp), rows - 1)
+        out[inside] = self._index[r, c]
+        return out
+
+    def to_raster(self, values: ArrayLike, fill: Any = np.nan) -> NDArray[Any]:
+        """Spread per-cell values, shape (n_cells,), over the raster, shape (rows, cols)."""
+        values = np.asarray(values)
+        if values.shape != (self.n_cells,):
+            raise InputError(f"values have shape {values.shape}, expected ({self.n_cells},), one per kept cell.")
+        out = np.full(self.shape, fill, dtype=values.dtype)
+        out[self.mask] = values
+        return out
+
+    def to_cells(self, raster: ArrayLike) -> NDArray[Any]:
+        """Return the kept cells of a raster, shape (rows, cols), as shape (n_cells,), row-major."""
+        raster = np.asarray(raster)
+        if raster.shape != self.shape:
+            raise InputError(f"raster has shape {raster.shape}, expected {self.shape}, the grid's.")
+        return raster[self.mask]
+
+    def dataarray(self, raster: NDArray[Any], name: str, attrs: dict[str, Any] | None = None) -> xr.DataArray:
+        """Wrap a raster, shape (rows, cols), with coordinates and a CF grid mapping."""
+        import xarray as xr
+
+        a, _, c, _, e, f = tuple(self.transform)[:6]
+        spatial_ref = {**self.crs.to_cf(), "GeoTransform": f"{c!r} {a!r} 0.0 {f!r} 0.0 {e!r}"}
+        unit = "m" if self.unit == "metre" else self.unit
+        return xr.DataArray(
+            raster,
+            dims=("y", "x"),
+            coords={
+                "y": ("y", self.y, {"standard_name": "projection_y_coordinate", "units": unit, "axis": "Y"}),
+                "x": ("x", self.x, {"standard_name": "projection_x_coordinate", "units": unit, "axis": "X"}),
+                "spatial_ref": ((), np.int64(0), spatial_ref),
+            },
+            name=name,
+            attrs={**(attrs or {}), "grid_mapping": "spatial_ref"},
+        )
+
+    def __repr__(self) -> str:
+        rows, cols = self.shape
+        code = self.crs.to_string() if self.crs.to_epsg() else self.crs.name
+        return f"Grid({rows} x {cols}, {self.n_cells:,} cells kept, cell {self.cell_size:g} {self.unit}, {code})"
+
+
+def require_projected(crs: Any, what: str, bounds: tuple[float, ...] | None = None) -> None:
+    """Raise a CRSError unless `crs` is projected; suggest a UTM zone where the bounds allow it."""
+    if crs is None:
+        raise CRSError(f"{what}: has no coordinate reference system.", hint='Name it with crs = "EPSG:....".')
+    if crs.is_projected:
+        return
+    hint = "Reproject it to a projected CRS (metres or feet), for example a UTM zone."
+    if crs.is_geographic and bounds is not None and all(map(math.isfinite, bounds)):
+        lon, lat = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
+        if -180 <= lon <= 180 and -80 <= lat <= 84:
+            zone = min(60, int((lon + 180) // 6) + 1)
+            hint = f"Reproject it, for example to EPSG:{(32600 if lat >= 0 else 32700) + zone} (UTM zone {zone})."
+    kind = "geographic (degrees)" if crs.is_geographic else "not projected"
+    raise CRSError(f"{what}: CRS {crs.to_string()} is {kind}; lengths need a projected CRS.", hint=hint)
+
+
+def _cover(
+    area: Any, x_min: float, y_max: float, size: float, rows: int, cols: int, rule: str
+) -> NDArray[np.bool_]:
+    """Mark the cells the area keeps, by quartering: only boxes that meet the boundary are split."""
+    import shapely
+
+    mask = np.zeros((rows, cols), dtype=np.bool_)
+    side = 1 << max(0, math.ceil(math.log2(max(rows, cols))))
+    r = np.zeros(1, dtype=np.int64)
+    c = np.zeros(1, dtype=np.int64)
+    while r.size:
+        box = shapely.box(
+            x_min + c * size, y_max - (r + side) * size, x_min + (c + side) * size, y_max - r * size
+        )
+        meets = shapely.intersects(area, box)
+        r, c, box = r[meets], c[meets], box[meets]
+        full = shapely.contains_properly(area, box)
+        for r0, c0 in zip(r[full], c[full], strict=True):
+            mask[r0 : r0 + side, c0 : c0 + side] = True
+        r, c, box = r[~full], c[~full], box[~full]
+        if side == 1:
+            if rule == "center":
+                keep = shapely.intersects_xy(area, x_min + (c + 0.5) * size, y_max - (r + 0.5) * size)
+            else:  # a shared edge or corner is no overlap
+                keep = ~shapely.touches(area, box)
+            mask[r[keep], c[keep]] = True
+            break
+        side //= 2
+        r = np.concatenate([r, r, r + side, r + side])
+        c = np.concatenate([c, c + side, c, c + side])
+        inside = (r < rows) & (c < cols)
+        r, c = r[inside], c[inside]
+    return mask

@@ -1,0 +1,473 @@
+"""Events and risk factors: cleaned geometry in the study area's CRS, with a record of what was dropped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtmdx.errors import InputError
+from rtmdx.space.readers import apply_filter, require_field
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import geopandas as gpd
+    import pyproj
+
+    from rtmdx.space.grid import Grid
+
+__all__ = ["Cleaning", "Events", "Finding", "RiskFactor", "StudyArea", "frame_digest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that deserves a second look.
+
+    Attributes
+    ----------
+    code : str
+        Stable name, for programs: "stray-features", "one-coordinate", ...
+    where : str
+        The layer, factor or setting it concerns.
+    message : str
+        One sentence for people, with figures and what to do.
+    """
+
+    code: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """What came in, what was kept and why the rest was dropped; ``read = kept + sum(dropped)``.
+
+    Attributes
+    ----------
+    source : str
+        File and layer, or "memory".
+    digest : str
+        SHA-256 of the content.
+    read, kept : int
+        Rows.
+    dropped : mapping of str to int
+        Rows by reason, in the order the checks were made.
+    mended : int
+        Invalid geometries that were repaired (kept).
+    """
+
+    source: str
+    digest: str
+    read: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    mended: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class StudyArea:
+    """The study area: one valid (Multi)Polygon in a projected CRS."""
+
+    geometry: Any
+    crs: pyproj.CRS
+    cleaning: Cleaning
+
+    @classmethod
+    def from_frame(cls, frame: gpd.GeoDataFrame, *, source: str = "memory", digest: str = "") -> StudyArea:
+        """Union the polygons of `frame`.
+
+        Raises
+        ------
+        InputError
+            No polygon, or other geometry types.
+        """
+        import shapely
+
+        what = f"study area ({source})"
+        geometry, dropped = _drop_missing(frame, {})
+        if not len(geometry):
+            raise InputError(f"{what}: has no geometry.", hint="Give one or more polygons.")
+        kinds = sorted(set(geometry.geom_type) - {"Polygon", "MultiPolygon"})
+        if kinds:
+            raise InputError(f"{what}: must be polygons, found {', '.join(kinds)}.")
+        shapes, mended = _mend(geometry.geometry.to_numpy())
+        union = shapely.union_all(shapes)
+        parts = shapely.get_parts(union)
+        union = shapely.multipolygons(parts[shapely.get_type_id(parts) == 3])
+        cleaning = Cleaning(source, digest, len(frame), len(geometry), dropped, mended)
+        return cls(union, frame.crs, cleaning)
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Cleaned events of one outcome and period.
+
+    Attributes
+    ----------
+    name : str
+    x, y : float64 arrays, shape (n,)
+        Coordinates in the study area's CRS.
+    cleaning : Cleaning
+    period : str
+        "2017-01-01 to 2018-12-31", or "all dates".
+    """
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    cleaning: Cleaning
+    period: str = "all dates"
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return self.x.size
+
+    def counts(self, grid: Grid) -> NDArray[np.int64]:
+        """Count events per kept cell, shape (n_cells,)."""
+        cell = grid.cell_of(self.x, self.y)
+        return np.bincount(cell[cell >= 0], minlength=grid.n_cells).astype(np.int64)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: gpd.GeoDataFrame,
+        grid: Grid,
+        area: StudyArea,
+        *,
+        name: str = "events",
+        filters: Mapping[str, Any] | None = None,
+        date_field: str | None = None,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        bad_dates: Literal["error", "drop"] = "error",
+        source: str = "memory",
+        digest: str = "",
+        total: int | None = None,
+    ) -> Events:
+        """Clean point events and clip them to the study area, before anything is counted.
+
+        Parameters
+        ----------
+        frame : GeoDataFrame
+            Points (or single-part multipoints) in any CRS.
+        grid : Grid
+        area : StudyArea
+        filters : mapping, optional
+            Field to value or list of values; rows must match all.
+        date_field, start, end
+            Time window, both days included.
+        bad_dates : {"error", "drop"}
+            What a value that is no date does. Missing dates are dropped and counted.
+        total : int, optional
+            Rows of the layer before a filter at reading, for the record.
+
+        Raises
+        ------
+        InputError
+            Unknown field, no point geometry, dates that do not parse, or no event left inside.
+        """
+        import shapely
+
+        what = f"outcome {name!r} ({source})"
+        frame, dropped, read = _select(frame, filters, date_field, start, end, bad_dates, what, total)
+        frame, dropped = _drop_missing(frame, dropped)
+        kinds = sorted(set(frame.geom_type) - {"Point", "MultiPoint"})
+        if kinds:
+            raise InputError(f"{what}: events must be points, found {', '.join(kinds)}.", hint="Use their centroids.")
+        shapes = frame.geometry.to_numpy()
+        parts = shapely.get_num_geometries(shapes)
+        if (parts > 1).any():
+            i = int(np.argmax(parts > 1))
+            raise InputError(
+                f"{what}: row {frame.index[i] + 1} is a MultiPoint of {parts[i]} points; an event is one point.",
+                hint="Explode the layer to single points.",
+            )
+        raw = shapely.get_coordinates(shapes)
+        x, y = _project(frame, grid.crs)
+        finite = np.isfinite(x) & np.isfinite(y)
+        findings = _stray(x[finite], y[finite], raw[finite], grid, what, "events")
+        _count(dropped, "coordinates not finite", ~finite)
+        inside = finite.copy()
+        shapely.prepare(area.geometry)
+        inside[finite] = shapely.intersects_xy(area.geometry, x[finite], y[finite])
+        _count(dropped, "outside the study area", finite & ~inside)
+        kept = inside.copy()
+        kept[inside] = grid.cell_of(x[inside], y[inside]) >= 0
+        _count(dropped, "cell not kept", inside & ~kept)
+        x, y = x[kept], y[kept]
+        if not x.size:
+            reasons = "; ".join(f"{n} {reason}" for reason, n in dropped.items()) or "the layer is empty"
+            raise InputError(
+                f"{what}: no event is left of {read} read ({reasons}).",
+                hint="Check the filter, the dates and the CRS." if read else "Give a layer with events.",
+            )
+        findings += _one_coordinate(x, y, what)
+        period = f"{start or 'first'} to {end or 'last'}" if start or end else "all dates"
+        return cls(name, x, y, Cleaning(source, digest, read, x.size, dropped), period, tuple(findings))
+
+
+@dataclass(frozen=True, eq=False)
+class RiskFactor:
+    """One risk factor: cleaned features and how their influence is operationalized.
+
+    Attributes
+    ----------
+    name, label : str
+        Name in variable names; name for people.
+    geometries : object array of shapely geometries, shape (n,)
+        Points, lines and polygons in the study area's CRS. Features outside the area count.
+    effect : {"aggravating", "protective"}
+    operationalizations : tuple of {"proximity", "density"}
+    distances : tuple of float
+        Band distances in CRS units, smallest first.
+    increment : {"half", "whole"}
+    geometry_type : str
+        "points", "lines", "polygons" or "mixed".
+    """
+
+    name: str
+    label: str
+    geometries: NDArray[np.object_]
+    effect: Literal["aggravating", "protective"]
+    operationalizations: tuple[Literal["proximity", "density"], ...]
+    distances: tuple[float, ...]
+    increment: str
+    geometry_type: str
+    cleaning: Cleaning
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def sign(self) -> int:
+        """+1 aggravating, -1 protective."""
+        return 1 if self.effect == "aggravating" else -1
+
+    def __len__(self) -> int:
+        return self.geometries.size
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: gpd.GeoDataFrame,
+        grid: Grid,
+        *,
+        name: str,
+        distances: tuple[float, ...],
+        label: str | None = None,
+        effect: Literal["aggravating", "protective"] = "aggravating",
+        operationalizations: tuple[Literal["proximity", "density"], ...] = ("proximity", "density"),
+        increment: str = "half",
+        filters: Mapping[str, Any] | None = None,
+        date_field: str | None = None,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        bad_dates: Literal["error", "drop"] = "error",
+        source: str = "memory",
+        digest: str = "",
+        total: int | None = None,
+    ) -> RiskFactor:
+        """Clean a layer of points, lines or polygons in any CRS; parameters as for `Events.from_frame`.
+
+        Raises
+        ------
+        InputError
+            Unknown field, dates that do not parse, or no usable feature left.
+        """
+        import shapely
+
+        what = f"factor {name!r} ({source})"
+        frame, dropped, read = _select(frame, filters, date_field, start, end, bad_dates, what, total)
+        frame, dropped = _drop_missing(frame, dropped)
+        raw_shapes = frame.geometry.to_numpy()
+        raw_finite = np.array([np.isfinite(shapely.get_coordinates(g)).all() for g in raw_shapes], dtype=bool)
+        projected = frame[raw_finite].to_crs(grid.crs).geometry.to_numpy()
+        shapes, mended = _mend(projected)
+        bounds = shapely.bounds(shapes)
+        good = np.isfinite(bounds).all(axis=1)
+        finite = raw_finite.copy()
+        finite[raw_finite] = good
+        _count(dropped, "coordinates not finite", ~finite)
+        shapes = shapes[good]
+        if not shapes.size:
+            reasons = "; ".join(f"{n} {reason}" for reason, n in dropped.items()) or "the layer is empty"
+            raise InputError(
+                f"{what}: no feature is left of {read} read ({reasons}).",
+                hint="Remove the factor, or check its filter, dates and geometry.",
+            )
+        centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
+        raw = shapely.get_coordinates(shapely.point_on_surface(raw_shapes[finite]))
+        findings = _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
+        cleaning = Cleaning(source, digest, read, shapes.size, dropped, mended)
+        return cls(
+            name=name,
+            label=label or name.replace("_", " ").capitalize(),
+            geometries=shapes,
+            effect=effect,
+            operationalizations=operationalizations,
+            distances=distances,
+            increment=increment,
+            geometry_type=_geometry_type(shapes),
+            cleaning=cleaning,
+            findings=tuple(findings),
+        )
+
+
+def frame_digest(frame: gpd.GeoDataFrame) -> str:
+    """SHA-256 of a frame held in memory: its geometry, CRS and fields."""
+    h = hashlib.sha256()
+    h.update((frame.crs.to_wkt() if frame.crs is not None else "").encode())
+    for wkb in frame.geometry.to_wkb():
+        h.update(wkb or b"-")
+    h.update(frame.drop(columns=frame.geometry.name).to_csv(index=False).encode())
+    return h.hexdigest()
+
+
+def _select(
+    frame: gpd.GeoDataFrame,
+    filters: Mapping[str, Any] | None,
+    date_field: str | None,
+    start: dt.date | None,
+    end: dt.date | None,
+    bad_dates: str,
+    what: str,
+    total: int | None,
+) -> tuple[gpd.GeoDataFrame, dict[str, int], int]:
+    """Apply the attribute filter and the time window; count what they leave out."""
+    read = len(frame) if total is None else total
+    frame = frame.reset_index(drop=True)
+    dropped: dict[str, int] = {}
+    selected = apply_filter(frame, filters or {}, what)
+    if read > len(selected):
+        dropped["not matching the filter"] = read - len(selected)
+    frame = selected
+    if date_field is None:
+        return frame, dropped, read
+    require_field(frame, date_field, what)
+    if start is None and end is None:
+        return frame, dropped, read
+    when, missing, bad = _parse_dates(frame[date_field])
+    if bad.any() and bad_dates == "error":
+        i = int(bad.argmax())
+        raise InputError(
+            f"{what}: {int(bad.sum())} values of {date_field!r} are no date; the first, in row {frame.index[i] + 1}, "
+            f"is {frame[date_field].iloc[i]!r}; expected for example 2018-12-31 or 2018-12-31 23:59.",
+            hint='Mend them, or drop and count them with bad_dates = "drop".',
+        )
+    _count(dropped, "no date", missing)
+    _count(dropped, "unreadable date", bad)
+    keep = ~(missing | bad)
+    days = when.astype("datetime64[D]")
+    inside = keep.copy()
+    if start is not None:
+        inside &= days >= np.datetime64(start)
+    if end is not None:
+        inside &= days <= np.datetime64(end)
+    _count(dropped, "outside the time window", keep & ~inside)
+    return frame[inside], dropped, read
+
+
+def _parse_dates(column: Any) -> tuple[NDArray[np.datetime64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return times, which values are missing, and which are present but no date."""
+    import pandas as pd
+
+    missing = column.isna().to_numpy()
+    if pd.api.types.is_datetime64_any_dtype(column):
+        when = column
+    elif pd.api.types.is_numeric_dtype(column):  # 20180101 or a year would silently become nanoseconds
+        when = pd.Series(pd.NaT, index=column.index)
+    else:
+        text = column.astype("string").str.strip()
+        missing |= (text == "").fillna(False).to_numpy(dtype=bool)
+        when = pd.to_datetime(text, errors="coerce", format="ISO8601")
+        if when.isna().to_numpy()[~missing].all():
+            when = pd.to_datetime(text, errors="coerce", format="%m/%d/%Y %H:%M")
+            if when.isna().to_numpy()[~missing].all():
+                when = pd.to_datetime(text, errors="coerce", format="%m/%d/%Y")
+    if getattr(when.dt, "tz", None) is not None:  # the local day counts, not UTC's
+        when = when.dt.tz_localize(None)
+    values = when.to_numpy(dtype="datetime64[ns]")
+    return values, missing, np.isnat(values) & ~missing
+
+
+def _drop_missing(frame: gpd.GeoDataFrame, dropped: dict[str, int]) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
+    none = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+    _count(dropped, "no geometry", none)
+    return frame[~none], dropped
+
+
+def _count(dropped: dict[str, int], reason: str, which: NDArray[np.bool_]) -> None:
+    n = int(np.count_nonzero(which))
+    if n:
+        dropped[reason] = dropped.get(reason, 0) + n
+
+
+def _mend(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:
+    """Repair invalid geometries; shapes that collapse keep the part of their own dimension."""
+    import shapely
+
+    shapes = shapely.force_2d(shapes)
+    bad = ~shapely.is_valid(shapes) & np.isfinite(shapely.bounds(shapes)).all(axis=1)
+    if bad.any():
+        shapes = shapes.copy()
+        shapes[bad] = shapely.make_valid(shapes[bad])
+    return shapes, int(np.count_nonzero(bad))
+
+
+def _project(frame: gpd.GeoDataFrame, crs: pyproj.CRS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    moved = frame.geometry.to_crs(crs)
+    import shapely
+
+    xy = shapely.get_coordinates(moved.to_numpy())
+    return xy[:, 0], xy[:, 1]
+
+
+def _geometry_type(shapes: NDArray[np.object_]) -> str:
+    import shapely
+
+    kinds = {0: "points", 4: "points", 1: "lines", 2: "lines", 5: "lines", 3: "polygons", 6: "polygons"}
+    found = {kinds.get(int(t), "mixed") for t in np.unique(shapely.get_type_id(shapes))}
+    return found.pop() if len(found) == 1 else "mixed"
+
+
+def _stray(
+    x: NDArray[np.float64], y: NDArray[np.float64], raw: NDArray[np.float64], grid: Grid, what: str, noun: str
+) -> list[Finding]:
+    """Find features farther from the area than ten times its size: null island, swapped axes."""
+    west, south, east, north = grid.bounds
+    size = max(east - west, north - south)
+    away = np.hypot(np.maximum(0, np.maximum(west - x, x - east)), np.maximum(0, np.maximum(south - y, y - north)))
+    far = away > 10 * size
+    if not far.any():
+        return []
+    i = int(far.argmax())
+    n = int(far.sum())
+    zero = " (null island)" if np.abs(raw[i]).max() < 1e-6 else ""
+    return [
+        Finding(
+            "stray-features",
+            what,
+            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.unit}s from the study "
+            f"area; the first is at ({raw[i][0]:g}, {raw[i][1]:g}){zero}. Check the coordinates and the CRS.",
+        )
+    ]
+
+
+def _one_coordinate(x: NDArray[np.float64], y: NDArray[np.float64], what: str) -> list[Finding]:
+    """Find one coordinate that holds many events: often a centroid filled in for unknown places."""
+    places, n = np.unique(np.column_stack([x, y]), axis=0, return_counts=True)
+    i = int(n.argmax())
+    most, share = int(n[i]), n[i] / x.size
+    if not (most >= 10 and share >= 0.05 or most >= 50 and share >= 0.01):
+        return []
+    return [
+        Finding(
+            "one-coordinate",
+            what,
+            f"{most} of {x.size} events ({share:.1%}) share the coordinate ({places[i][0]:.1f}, {places[i][1]:.1f}). "
+            "A hot address, or a centroid filled in for unknown places? Check it.",
+        )
+    ]
