@@ -374,14 +374,14 @@ def _parse_dates(column: Any) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]
     """Return times, which values are missing, and which are present but no date."""
     import pandas as pd
 
-    missing = column.isna().to_numpy()
+    missing = column.isna().to_numpy(copy=True)
     if pd.api.types.is_datetime64_any_dtype(column):
         when = column
     elif pd.api.types.is_numeric_dtype(column):  # 20180101 or a year would silently become nanoseconds
         when = pd.Series(pd.NaT, index=column.index)
     else:
         text = column.astype("string").str.strip()
-        missing |= (text == "").fillna(False).to_numpy(dtype=bool)
+        missing |= (text == "").fillna(value=False).to_numpy(dtype=bool)
         when = pd.to_datetime(text, errors="coerce", format="ISO8601")
         if when.isna().to_numpy()[~missing].all():
             when = pd.to_datetime(text, errors="coerce", format="%m/%d/%Y %H:%M")
