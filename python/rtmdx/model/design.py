@@ -7,6 +7,8 @@ so 264 variables over 10 million cells cost 44 bytes a cell instead of 2,112.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,7 +16,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Design", "DroppedVariable", "Operationalization", "Variable"]
+from rtmdx.space.grid import Grid
+from rtmdx.space.layers import Finding, RiskFactor
+
+__all__ = ["Block", "Design", "DroppedVariable", "Operationalization", "Variable", "barely_varying", "build_design"]
+
+_BITS = 8  # density variables per block: one bit of the uint8 code each
 
 Operationalization = Literal["proximity", "density"]
 
@@ -107,3 +114,181 @@ class Design:
     def n_generated(self) -> int:
         """Number of variables before the support rule."""
         return len(self.variables) + len(self.dropped)
+
+
+def build_design(
+    factors: Sequence[RiskFactor],
+    grid: Grid,
+    *,
+    kernel: str = "epanechnikov",
+    min_support: int = 20,
+    min_support_share: float = 0.0005,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Design:
+    """Generate the 0/1 variables of every factor and apply the support rule.
+
+    Proximity: 1 where the Euclidean distance from the cell centre to the nearest feature is at
+    most the band distance. Density: 1 where the kernel density at the cell centre, bandwidth the
+    band distance, is at least mean + 2 SD (n - 1) over the kept cells, zeros included (Caplan &
+    Kennedy 2016). A variable is dropped when it is constant, equals a smaller band's column of
+    its block, or is 1 in fewer than ``max(min_support, min_support_share x cells)`` cells.
+
+    Parameters
+    ----------
+    factors : sequence of RiskFactor
+        In study order.
+    grid : Grid
+    kernel : str
+        Kernel of the density operationalization.
+    min_support, min_support_share
+        The support rule: a count of cells, and a share of the kept cells.
+    threads : int, optional
+        All cores by default; the result is the same for any number.
+    progress : callable, optional
+        Called as ``progress("surfaces", done, total)``, once per surface.
+    cancel : callable, optional
+        Asked between and within surfaces; when it returns True, `rtmdx.errors.Cancelled` is raised.
+
+    Returns
+    -------
+    Design
+    """
+    from rtmdx.space.surfaces import Features, density_array, distance_array
+
+    need = max(min_support, math.ceil(min_support_share * grid.n_cells))
+    total = sum(len(f.distances) if o == "density" else 1 for f in factors for o in f.operationalizations)
+    done = 0
+    blocks: list[Block] = []
+    dropped: list[DroppedVariable] = []
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress("surfaces", done, total)
+
+    if progress is not None:
+        progress("surfaces", 0, total)
+    for i, factor in enumerate(factors):
+        features = Features.from_geometries(factor.geometries)
+        for operationalization in factor.operationalizations:
+            columns: list[NDArray[np.bool_]] = []
+            thresholds: list[float | None] = []
+            if operationalization == "proximity":
+                raster = distance_array(
+                    features, grid, max_distance=factor.distances[-1], dtype="float64", threads=threads, cancel=cancel
+                )
+                values = grid.to_cells(raster)
+                columns = [values <= d for d in factor.distances]
+                thresholds = [None] * len(columns)
+                step()
+            else:
+                for bandwidth in factor.distances:
+                    raster = density_array(
+                        features, grid, bandwidth=bandwidth, kernel=kernel, dtype="float64", threads=threads, cancel=cancel
+                    )
+                    values = grid.to_cells(raster)
+                    sd = float(values.std(ddof=1)) if values.size > 1 else 0.0
+                    threshold = float(values.mean()) + 2 * sd
+                    columns.append(values >= threshold)
+                    thresholds.append(threshold)
+                    step()
+            kept, lost = _support_rule(i, factor, operationalization, columns, thresholds, need)
+            dropped += lost
+            blocks += _encode(operationalization, kept)
+    return Design(tuple(blocks), grid.n_cells, tuple(dropped))
+
+
+def barely_varying(design: Design, factors: Sequence[RiskFactor], share: float = 0.99) -> list[Finding]:
+    """Report factors none of whose variables separates cells: all dropped, or true nearly everywhere."""
+    findings = []
+    for i, factor in enumerate(factors):
+        kept = [v for v in design.variables if v.factor == i]
+        lost = [d for d in design.dropped if d.variable.factor == i]
+        where = f"factor {factor.name!r}"
+        if not kept:
+            reasons = sorted({d.reason for d in lost})
+            message = f"None of its {len(lost)} variables enters the model ({'; '.join(reasons)})."
+            findings.append(Finding("no-variable", where, message))
+            continue
+        wide = [v for v in kept if v.support > share * design.n_cells]
+        if wide:
+            v = wide[0]
+            findings.append(
+                Finding(
+                    "barely-varies",
+                    where,
+                    f"It barely varies: {v.name} is 1 in {v.support / design.n_cells:.1%} of the cells"
+                    + (f", and {len(wide) - 1} more of its variables likewise" if len(wide) > 1 else "")
+                    + ". A smaller influence would tell more.",
+                )
+            )
+    return findings
+
+
+def variable_name(factor: int, name: str, operationalization: Operationalization, band: int, distance: float) -> str:
+    """Return RTMDx's name of a variable, for example ``r01d02_bars_density_91``."""
+    length = f"{distance:.6g}".replace(".", "_")
+    return f"r{factor + 1:02d}{operationalization[0]}{band:02d}_{name}_{operationalization}_{length}"
+
+
+def _support_rule(
+    i: int,
+    factor: RiskFactor,
+    operationalization: Operationalization,
+    columns: list[NDArray[np.bool_]],
+    thresholds: list[float | None],
+    need: int,
+) -> tuple[list[tuple[Variable, NDArray[np.bool_]]], list[DroppedVariable]]:
+    kept: list[tuple[Variable, NDArray[np.bool_]]] = []
+    lost: list[DroppedVariable] = []
+    for band, (column, threshold) in enumerate(zip(columns, thresholds, strict=True), 1):
+        distance = factor.distances[band - 1]
+        support = int(np.count_nonzero(column))
+        variable = Variable(
+            name=variable_name(i, factor.name, operationalization, band, distance),
+            factor=i,
+            factor_name=factor.name,
+            operationalization=operationalization,
+            band=band,
+            distance=distance,
+            threshold=threshold,
+            sign=factor.sign,
+            support=support,
+        )
+        twin = next((b for b, other in enumerate(columns[: band - 1], 1) if np.array_equal(other, column)), None)
+        if support in (0, column.size):
+            lost.append(DroppedVariable(variable, f"constant: {'no cell' if support == 0 else 'every cell'}"))
+        elif twin is not None:
+            lost.append(DroppedVariable(variable, f"same column as band {twin:02d}"))
+        elif support < need:
+            lost.append(DroppedVariable(variable, f"support: fewer than {need} cells"))
+        else:
+            kept.append((variable, column))
+    return kept, lost
+
+
+def _encode(
+    operationalization: Operationalization, kept: list[tuple[Variable, NDArray[np.bool_]]]
+) -> list[Block]:
+    """Pack nested proximity bands into one index, density columns into bits."""
+    if not kept:
+        return []
+    if operationalization == "proximity":
+        n = len(kept)
+        codes = np.full(kept[0][1].size, n, dtype=np.uint8)
+        for k in range(n - 1, -1, -1):
+            codes[kept[k][1]] = k
+        decode = (np.arange(n + 1)[:, None] <= np.arange(n)[None, :]).astype(np.uint8)
+        return [Block(codes, decode, tuple(v for v, _ in kept))]
+    blocks = []
+    for start in range(0, len(kept), _BITS):
+        part = kept[start : start + _BITS]
+        codes = np.zeros(part[0][1].size, dtype=np.uint8)
+        for k, (_, column) in enumerate(part):
+            codes |= column.astype(np.uint8) << np.uint8(k)
+        decode = ((np.arange(2 ** len(part))[:, None] >> np.arange(len(part))[None, :]) & 1).astype(np.uint8)
+        blocks.append(Block(codes, decode, tuple(v for v, _ in part)))
+    return blocks

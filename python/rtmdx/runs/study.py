@@ -149,6 +149,8 @@ class FactorSpec(Source):
     @model_validator(mode="after")
     def _bands(self) -> FactorSpec:
         steps = self.max_influence * (2 if self.increment == "half" else 1)
+        if steps > 200:
+            raise ValueError(f"max_influence {self.max_influence:g} blocks makes more than 200 bands; use at most 200")
         if abs(steps - round(steps)) > 1e-9 or round(steps) < 1:
             raise ValueError(
                 f"max_influence {self.max_influence:g} blocks is no whole number of {self.increment}-block steps; "

@@ -413,8 +413,19 @@ def _mend(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:
     bad = ~shapely.is_valid(shapes) & np.isfinite(shapely.bounds(shapes)).all(axis=1)
     if bad.any():
         shapes = shapes.copy()
-        shapes[bad] = shapely.make_valid(shapes[bad])
+        shapes[bad] = [_own_dimension(g, m) for g, m in zip(shapes[bad], shapely.make_valid(shapes[bad]), strict=True)]
     return shapes, int(np.count_nonzero(bad))
+
+
+def _own_dimension(original: Any, repaired: Any) -> Any:
+    """Drop the points and lines a repaired polygon sheds; a shape that collapses whole stays as it fell."""
+    import shapely
+
+    if repaired.geom_type != "GeometryCollection":
+        return repaired
+    parts = shapely.get_parts(repaired)
+    same = parts[shapely.get_dimensions(parts) == shapely.get_dimensions(original)]
+    return shapely.union_all(same) if same.size else repaired
 
 
 def _project(frame: gpd.GeoDataFrame, crs: pyproj.CRS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

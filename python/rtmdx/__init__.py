@@ -1,0 +1,70 @@
+"""rtmdx: Risk Terrain Modeling, fast and honest.
+
+Names are loaded on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtmdx import errors
+    from rtmdx.model.terrain import RiskTerrain
+    from rtmdx.model.validity import validity
+    from rtmdx.runs.provenance import build_info
+    from rtmdx.runs.run import run
+    from rtmdx.runs.study import Study
+    from rtmdx.space.grid import Grid
+    from rtmdx.space.layers import Events, RiskFactor, StudyArea
+    from rtmdx.space.surfaces import density, distance
+
+_HOMES = {
+    "Events": "rtmdx.space.layers",
+    "Grid": "rtmdx.space.grid",
+    "RiskFactor": "rtmdx.space.layers",
+    "RiskTerrain": "rtmdx.model.terrain",
+    "Study": "rtmdx.runs.study",
+    "StudyArea": "rtmdx.space.layers",
+    "build_info": "rtmdx.runs.provenance",
+    "density": "rtmdx.space.surfaces",
+    "distance": "rtmdx.space.surfaces",
+    "run": "rtmdx.runs.run",
+    "validity": "rtmdx.model.validity",
+}
+
+__all__ = [
+    "Events",
+    "Grid",
+    "RiskFactor",
+    "RiskTerrain",
+    "Study",
+    "StudyArea",
+    "build_info",
+    "density",
+    "distance",
+    "errors",
+    "run",
+    "validity",
+]
+
+logging.getLogger("rtmdx").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    if name in ("errors", "demo"):
+        return importlib.import_module(f"rtmdx.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rtmdx")
+    raise AttributeError(f"module 'rtmdx' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", "demo"])

@@ -1,0 +1,264 @@
+"""One run: layers -> surfaces -> design -> culling -> stepwise -> terrain -> validity."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtmdx.errors import Cancelled, InputError
+from rtmdx.model.culling import cull
+from rtmdx.model.design import Design, barely_varying, build_design
+from rtmdx.model.folds import spatial_folds, stratified_folds
+from rtmdx.model.stepwise import stepwise
+from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
+from rtmdx.model.validity import Validity, validity
+from rtmdx.runs.estimate import available_memory, estimate_run, require_memory
+from rtmdx.runs.inputs import Inputs, load_inputs
+from rtmdx.runs.provenance import provenance
+from rtmdx.runs.study import Study
+from rtmdx.space.layers import Events, Finding
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["Progress", "fit", "run"]
+
+Progress = Callable[[str, int, int], None]
+_log = logging.getLogger("rtmdx")
+_FEW_EVENTS = 50
+_ENFORCEMENT = re.compile(r"\b(drugs?|narcotics?|stops?|arrests?|citations?|searches|tickets?|field interviews?)\b")
+
+
+def run(
+    study: Study,
+    *,
+    data: str | Path | None = None,
+    layers: Mapping[str, gpd.GeoDataFrame] | None = None,
+    threads: int | None = None,
+    memory_limit: float | None = None,
+    progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> RiskTerrain:
+    """Run a study: from layers to a risk terrain.
+
+    Parameters
+    ----------
+    study : Study
+    data : path, optional
+        Folder the study's relative paths start from.
+    layers : mapping of str to GeoDataFrame, optional
+        Layers in memory by name ("area", "outcome", "holdout", or a factor's), in place of paths.
+    threads : int, optional
+        All cores by default. The result is the same for any number.
+    memory_limit : float, optional
+        Bytes; the run is refused before it starts when its estimate is larger. 80 % of the
+        available memory by default.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``; stages are layers, surfaces, culling, stepwise, terrain.
+    cancel : callable, optional
+        Asked often; when it returns True, `rtmdx.errors.Cancelled` is raised.
+
+    Returns
+    -------
+    RiskTerrain
+
+    Raises
+    ------
+    StudyError, InputError, CRSError, FileError, MemoryLimitError, FitError, Cancelled
+    """
+    limit = available_memory() if memory_limit is None else memory_limit
+    inputs = load_inputs(
+        study,
+        data=data,
+        layers=layers,
+        check_size=lambda rows, cols: require_memory(estimate_run(study, rows, cols), limit, "grid"),
+        progress=progress,
+    )
+    return fit(study, inputs, threads=threads, progress=progress, cancel=cancel)
+
+
+def fit(
+    study: Study,
+    inputs: Inputs,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> RiskTerrain:
+    """Fit a study to inputs already loaded; parameters as for `run`."""
+    n_threads = _threads(threads)
+    grid, model_spec = inputs.grid, study.model
+    counts = inputs.events.counts(grid)
+    _enough_events(study, inputs.events, counts)
+
+    def check() -> None:
+        if cancel is not None and cancel():
+            raise Cancelled("the run was cancelled.")
+
+    check()
+    design = build_design(
+        inputs.factors,
+        grid,
+        kernel=model_spec.kernel,
+        min_support=model_spec.min_support,
+        min_support_share=model_spec.min_support_share,
+        threads=n_threads,
+        progress=progress,
+        cancel=cancel,
+    )
+    check()
+    culling = cull(
+        design,
+        counts,
+        _folds(study, inputs, counts),
+        ridge=model_spec.ridge,
+        n_penalties=model_spec.n_penalties,
+        threads=n_threads,
+        progress=progress,
+        cancel=cancel,
+    )
+    check()
+    selection = stepwise(
+        design,
+        counts,
+        culling.selected,
+        families=model_spec.families,
+        alpha=model_spec.alpha,
+        progress=progress,
+        cancel=cancel,
+    )
+    if progress is not None:
+        progress("terrain", 0, 1)
+    score = relative_risk_score(selection.model, design)
+    expected = np.asarray(selection.model.expected(design), dtype=np.float64)
+    bands, note = risk_bands(score, counts)
+    findings = [*inputs.findings, *_result_findings(study, inputs, design, counts)]
+    terrain = RiskTerrain(
+        title=study.report.title or study.name,
+        grid=grid,
+        events=inputs.events,
+        counts=counts,
+        factors=inputs.factors,
+        design=design,
+        culling=culling,
+        selection=selection,
+        score_cells=score,
+        expected_cells=expected,
+        bands=bands,
+        bands_note=note,
+        fitted=_fitted(study, inputs, score, counts, n_threads),
+        holdout=_holdout(study, inputs, score, counts, n_threads),
+        holdout_cleaning=None if inputs.holdout is None else inputs.holdout.cleaning,
+        findings=tuple(findings),
+        block_length=study.grid.block_length,
+        config=study.to_dict(),
+        provenance=provenance(study, inputs),
+    )
+    for finding in findings:
+        _log.warning("%s: %s", finding.where, finding.message)
+    if progress is not None:
+        progress("terrain", 1, 1)
+    return terrain
+
+
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        return os.cpu_count() or 1
+    if threads < 1:
+        raise InputError(f"threads: found {threads}, expected at least 1.")
+    return threads
+
+
+def _enough_events(study: Study, events: Events, counts: NDArray[np.int64]) -> None:
+    """Every fold of the cross-validation must be able to hold an event."""
+    cells = int(np.count_nonzero(counts))
+    if cells < study.model.n_folds:
+        n = len(events)
+        raise InputError(
+            f"outcome {events.name!r}: {n} event{'s' if n != 1 else ''} in {cells} cell{'s' if cells != 1 else ''}; "
+            f"{study.model.n_folds}-fold cross-validation needs events in at least {study.model.n_folds} cells.",
+            hint="Use a longer period, a broader outcome, or fewer folds.",
+        )
+
+
+def _folds(study: Study, inputs: Inputs, counts: NDArray[np.int64]) -> NDArray[np.int32]:
+    spec = study.model
+    if spec.folds == "stratified":
+        return stratified_folds(counts, spec.n_folds, study.seed)
+    blocks = spec.fold_blocks or 2 * max(f.max_influence for f in study.factors)
+    side = max(1, round(blocks * study.grid.block_length / inputs.grid.cell_size))
+    rows, cols = inputs.grid.rows_cols
+    return spatial_folds(rows, cols, side, spec.n_folds, study.seed)
+
+
+def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArray[np.int64]) -> list[Finding]:
+    findings = barely_varying(design, inputs.factors)
+    n = int(counts.sum())
+    if n < _FEW_EVENTS:
+        findings.append(
+            Finding("few-events", f"outcome {study.outcome.name!r}", f"Only {n} events: expect unstable selection.")
+        )
+    looks = _ENFORCEMENT.search(study.outcome.name.lower())
+    if study.outcome.enforcement or looks:
+        why = "" if study.outcome.enforcement else f" (its name says {looks[0]!r})" if looks else ""
+        findings.append(
+            Finding(
+                "enforcement",
+                f"outcome {study.outcome.name!r}",
+                f"This outcome is made at least in part by enforcement itself{why}: it shows where police acted, not "
+                "only where something happened. A terrain fitted to it can send enforcement back to where it already "
+                "was. Do not read it as a map of offending.",
+            )
+        )
+    return findings
+
+
+def _kernel_density(study: Study, inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float64]]:
+    """Baseline: kernel density of the fitted period's events, bandwidth the largest influence."""
+    from rtmdx.space.surfaces import density_array
+
+    bandwidth = max(d for f in inputs.factors for d in f.distances)
+    points = np.column_stack([inputs.events.x, inputs.events.y])
+    raster = density_array(points, inputs.grid, bandwidth=bandwidth, dtype="float64", threads=threads)
+    return f"Kernel density ({bandwidth:g} {inputs.grid.unit}s)", inputs.grid.to_cells(raster)
+
+
+def _scaled(score: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A score as predicted counts: scaled to the total of the period it is judged on."""
+    total = score.sum()
+    return score * (counts.sum() / total) if total > 0 else score
+
+
+def _judge(
+    scores: Mapping[str, NDArray[np.float64]], counts: NDArray[np.int64], period: str, shares: tuple[float, ...]
+) -> tuple[Validity, ...]:
+    return tuple(
+        validity(score, counts, name=name, period=period, shares=shares, predicted=_scaled(score, counts))
+        for name, score in scores.items()
+    )
+
+
+def _fitted(
+    study: Study, inputs: Inputs, score: NDArray[np.float64], counts: NDArray[np.int64], threads: int
+) -> tuple[Validity, ...]:
+    name, density = _kernel_density(study, inputs, threads)
+    scores = {"Risk terrain": score, name: density}
+    return _judge(scores, counts, f"fitted: {inputs.events.period}", study.report.top_shares)
+
+
+def _holdout(
+    study: Study, inputs: Inputs, score: NDArray[np.float64], counts: NDArray[np.int64], threads: int
+) -> tuple[Validity, ...]:
+    if inputs.holdout is None:
+        return ()
+    later = inputs.holdout.counts(inputs.grid)
+    name, density = _kernel_density(study, inputs, threads)
+    scores = {"Risk terrain": score, "Past counts": counts.astype(np.float64), name: density}
+    return _judge(scores, later, f"held out: {inputs.holdout.period}", study.report.top_shares)
