@@ -187,7 +187,13 @@ def build_design(
             else:
                 for bandwidth in factor.distances:
                     raster = density_array(
-                        features, grid, bandwidth=bandwidth, kernel=kernel, dtype="float64", threads=threads, cancel=cancel
+                        features,
+                        grid,
+                        bandwidth=bandwidth,
+                        kernel=kernel,
+                        dtype="float64",
+                        threads=threads,
+                        cancel=cancel,
                     )
                     values = grid.to_cells(raster)
                     sd = float(values.std(ddof=1)) if values.size > 1 else 0.0
@@ -270,9 +276,7 @@ def _support_rule(
     return kept, lost
 
 
-def _encode(
-    operationalization: Operationalization, kept: list[tuple[Variable, NDArray[np.bool_]]]
-) -> list[Block]:
+def _encode(operationalization: Operationalization, kept: list[tuple[Variable, NDArray[np.bool_]]]) -> list[Block]:
     """Pack nested proximity bands into one index, density columns into bits."""
     if not kept:
         return []

@@ -263,9 +263,7 @@ class RiskTerrain:
 
         write_zarr(self, path, overwrite=overwrite)
 
-    def to_geotiff(
-        self, path: str | os.PathLike[str], which: str = "score", *, overwrite: bool = False
-    ) -> None:
+    def to_geotiff(self, path: str | os.PathLike[str], which: str = "score", *, overwrite: bool = False) -> None:
         """Write "score" or "expected" as a cloud-optimised GeoTIFF (needs rasterio)."""
         from rtmdx.model.export import write_geotiff
 

@@ -57,13 +57,9 @@ def estimate_run(study: Study, rows: int, cols: int, kept: int | None = None) ->
     raster = rows * cols
     cells = raster if kept is None else kept
     blocks = sum(len(f.operationalizations) for f in study.factors)
-    surfaces = sum(
-        f.n_bands if o == "density" else 1 for f in study.factors for o in f.operationalizations
-    )
+    surfaces = sum(f.n_bands if o == "density" else 1 for f in study.factors for o in f.operationalizations)
     memory = (
-        _BASE_BYTES
-        + raster * _BYTES_PER_RASTER_CELL
-        + cells * (_BYTES_PER_CELL + _BYTES_PER_CELL_AND_BLOCK * blocks)
+        _BASE_BYTES + raster * _BYTES_PER_RASTER_CELL + cells * (_BYTES_PER_CELL + _BYTES_PER_CELL_AND_BLOCK * blocks)
     )
     seconds = (
         _BASE_SECONDS

@@ -164,9 +164,7 @@ def _grid(study: Study, area: StudyArea, check_size: Callable[[int, int], None] 
     return Grid.from_area(area.geometry, area.crs, size, cells=study.grid.cells, origin=study.grid.origin)
 
 
-def _outcome(
-    spec: OutcomeSpec, key: str, reader: _Reader, area: StudyArea | None, grid: Grid | None
-) -> Events | None:
+def _outcome(spec: OutcomeSpec, key: str, reader: _Reader, area: StudyArea | None, grid: Grid | None) -> Events | None:
     frame, total, source, digest = reader.read(spec, key, f"outcome {spec.name!r}")
     if area is None or grid is None:
         return None

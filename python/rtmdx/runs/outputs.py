@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rtmdx.errors import OutputError
+from rtmdx.errors import FileError, OutputError
 from rtmdx.model import export
 from rtmdx.model.terrain import RiskTerrain
 
-__all__ = ["RESULT_FILE", "output_folder", "summary", "write_outputs"]
+__all__ = ["RESULT_FILE", "output_folder", "read_summary", "summary", "write_outputs"]
 
 RESULT_FILE = "run.json"
 
@@ -76,9 +76,17 @@ def write_outputs(
     steps: list[tuple[str, str, Callable[[Path], None]]] = [
         ("terrain.zarr", "score, expected count and events per cell (Zarr)", terrain.to_zarr),
         ("score.tif", "relative risk score (cloud-optimised GeoTIFF)", lambda p: terrain.to_geotiff(p, "score")),
-        ("expected.tif", "expected events per cell (cloud-optimised GeoTIFF)", lambda p: terrain.to_geotiff(p, "expected")),
+        (
+            "expected.tif",
+            "expected events per cell (cloud-optimised GeoTIFF)",
+            lambda p: terrain.to_geotiff(p, "expected"),
+        ),
         ("terrain.gpkg", "cells, model and factors (GeoPackage)", terrain.to_geopackage),
-        ("tables", "cells, factors, variables, model, validity, trace (CSV)", lambda p: export.write_tables(terrain, p)),
+        (
+            "tables",
+            "cells, factors, variables, model, validity, trace (CSV)",
+            lambda p: export.write_tables(terrain, p),
+        ),
         ("report.html", "report, one file, opens offline", terrain.report),
     ]
     for i, (name, _, write) in enumerate(steps):
@@ -193,3 +201,28 @@ def _require_free(final: Path, overwrite: bool) -> None:
             f"output folder {final}: holds other files ({', '.join(sorted(content)[:3])}) and no earlier result.",
             hint="Only an earlier result is overwritten; choose another folder.",
         )
+
+
+def read_summary(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the ``run.json`` of a finished run.
+
+    Raises
+    ------
+    FileError
+        The folder does not exist, holds no finished run, or its ``run.json`` is damaged.
+    """
+    path = Path(folder)
+    if path.name == RESULT_FILE:
+        path = path.parent
+    file = path / RESULT_FILE
+    if not path.is_dir():
+        raise FileError(f"result {path}: no such folder.", hint="Give the --out folder of a run.")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileError(f"result {path}: holds no {RESULT_FILE}, so no finished run.", hint="Run it again.") from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"result {file}: cannot be read ({error}).", hint="Run it again.") from None
+    if not isinstance(data, dict) or data.get("status") != "ok":
+        raise FileError(f"result {file}: is no result of rtmdx.")
+    return data

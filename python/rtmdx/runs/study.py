@@ -323,7 +323,11 @@ def _problems(error: ValidationError) -> list[InputError]:
         found = item.get("input")
         kind, message = item["type"], item["msg"].removeprefix("Value error, ")
         if kind == "extra_forbidden":
-            out.append(InputError(f"{field}: unknown key.", hint="Remove it or mend its spelling; `rtmdx schema` lists the keys."))
+            out.append(
+                InputError(
+                    f"{field}: unknown key.", hint="Remove it or mend its spelling; `rtmdx schema` lists the keys."
+                )
+            )
         elif kind == "missing":
             out.append(InputError(f"{field}: required, but missing.", hint="Add it."))
         elif kind == "value_error":

@@ -284,9 +284,7 @@ def require_projected(crs: Any, what: str, bounds: tuple[float, ...] | None = No
     raise CRSError(f"{what}: CRS {crs.to_string()} is {kind}; lengths need a projected CRS.", hint=hint)
 
 
-def _cover(
-    area: Any, x_min: float, y_max: float, size: float, rows: int, cols: int, rule: str
-) -> NDArray[np.bool_]:
+def _cover(area: Any, x_min: float, y_max: float, size: float, rows: int, cols: int, rule: str) -> NDArray[np.bool_]:
     """Mark the cells the area keeps, by quartering: only boxes that meet the boundary are split."""
     import shapely
 
@@ -295,9 +293,7 @@ def _cover(
     r = np.zeros(1, dtype=np.int64)
     c = np.zeros(1, dtype=np.int64)
     while r.size:
-        box = shapely.box(
-            x_min + c * size, y_max - (r + side) * size, x_min + (c + side) * size, y_max - r * size
-        )
+        box = shapely.box(x_min + c * size, y_max - (r + side) * size, x_min + (c + side) * size, y_max - r * size)
         meets = shapely.intersects(area, box)
         r, c, box = r[meets], c[meets], box[meets]
         full = shapely.contains_properly(area, box)

@@ -472,7 +472,7 @@ def _one_coordinate(x: NDArray[np.float64], y: NDArray[np.float64], what: str) -
     places, n = np.unique(np.column_stack([x, y]), axis=0, return_counts=True)
     i = int(n.argmax())
     most, share = int(n[i]), n[i] / x.size
-    if not (most >= 10 and share >= 0.05 or most >= 50 and share >= 0.01):
+    if not ((most >= 10 and share >= 0.05) or (most >= 50 and share >= 0.01)):
         return []
     return [
         Finding(

@@ -78,9 +78,7 @@ def read_layer(
     return _with_crs(frame, crs, f"{what}: {path.name}{f', layer {layer}' if layer else ''}"), total
 
 
-def apply_filter(
-    frame: gpd.GeoDataFrame, filters: Mapping[str, Any], what: str
-) -> gpd.GeoDataFrame:
+def apply_filter(frame: gpd.GeoDataFrame, filters: Mapping[str, Any], what: str) -> gpd.GeoDataFrame:
     """Keep the rows that match every entry of `filters` (a value, or a list of allowed values).
 
     Raises

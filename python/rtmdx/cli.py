@@ -1,0 +1,306 @@
+"""The command line. Knows only the public API; results go to stdout, everything else to stderr.
+
+Exit codes: 0 done; 1 a defect of rtmdx (with a traceback: please report it); 2 something to mend
+in the command, the study, its data or the output folder (one clear message); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rtmdx.errors import RtmdxError
+
+if TYPE_CHECKING:
+    from rtmdx.runs.study import Study
+
+os.environ.setdefault("PROJ_NETWORK", "OFF")
+
+app = typer.Typer(
+    name="rtmdx",
+    help="Risk Terrain Modeling: which features of the landscape go with crime, how far they reach, and where they "
+    "come together. Places, never people.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Exit codes: 0 done; 1 a defect of rtmdx; 2 something to mend in the command, the study, its data or the "
+    "output folder; 130 interrupted.",
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to make; must not exist.", show_default=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder the study's relative paths start from. Default: $RTMDX_DATA, else the study's."
+    ),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores by default.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="One machine-readable result on stdout.")]
+MemoryLimit = Annotated[
+    str | None, typer.Option("--memory-limit", help="Refuse a run that needs more, for example 2GB.")
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        import rtmdx
+
+        print(f"rtmdx {rtmdx.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Out,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the city and of the folds.")] = 0,
+    threads: Threads = None,
+    memory_limit: MemoryLimit = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make a synthetic city with planted risks, model it, and compare planted with recovered."""
+    with _session(quiet, as_json) as progress:
+        from rtmdx.demo import make_city, recovery
+        from rtmdx.runs.outputs import output_folder, summary, write_outputs
+        from rtmdx.runs.run import run as run_study
+        from rtmdx.runs.study import Study
+
+        limit = _limit(memory_limit)
+        with output_folder(out, overwrite=overwrite) as folder:
+            progress("city", 0, 1)
+            city = make_city(seed)
+            study = Study.from_toml(city.write(folder / "city"))
+            progress("city", 1, 1)
+            terrain = run_study(study, data=folder / "city", threads=threads, memory_limit=limit, progress=progress)
+            written = write_outputs(terrain, folder, progress=progress)
+            found = recovery(city, terrain)
+            found.to_csv(folder / "tables" / "planted.csv", index=False)
+        written["city/"] = "the synthetic city and its study.toml: edit it and `rtmdx run` it"
+        if as_json:
+            _print_json({**summary(terrain), "out": str(out), "planted": json.loads(found.to_json(orient="records"))})
+        elif not quiet:
+            from rtmdx.report.terminal import print_recovery, print_summary
+
+            console = Console()
+            print_summary(console, summary(terrain))
+            print_recovery(console, found)
+            _print_written(console, out, written)
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
+    out: Out,
+    data: Data = None,
+    threads: Threads = None,
+    memory_limit: MemoryLimit = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study: from layers to a risk terrain, its outputs and its report."""
+    with _session(quiet, as_json) as progress:
+        from rtmdx.runs.outputs import output_folder, summary, write_outputs
+        from rtmdx.runs.run import run as run_study
+
+        loaded, folder = _load(study, data)
+        limit = _limit(memory_limit)
+        with output_folder(out, overwrite=overwrite) as staging:
+            terrain = run_study(loaded, data=folder, threads=threads, memory_limit=limit, progress=progress)
+            written = write_outputs(terrain, staging, progress=progress)
+        if as_json:
+            _print_json({**summary(terrain), "out": str(out)})
+        elif not quiet:
+            from rtmdx.report.terminal import print_summary
+
+            console = Console()
+            print_summary(console, summary(terrain))
+            _print_written(console, out, written)
+
+
+@app.command()
+def check(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
+    data: Data = None,
+    memory_limit: MemoryLimit = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Report everything wrong with a study at once, and what a run of it would need."""
+    with _session(quiet, as_json) as progress:
+        from rtmdx.report.terminal import print_check
+        from rtmdx.runs.estimate import available_memory, estimate_run, require_memory
+        from rtmdx.runs.inputs import load_inputs
+
+        loaded, folder = _load(study, data)
+        limit = _limit(memory_limit) or available_memory()
+        inputs = load_inputs(
+            loaded,
+            data=folder,
+            check_size=lambda rows, cols: require_memory(estimate_run(loaded, rows, cols), limit, "grid"),
+            progress=progress,
+        )
+        estimate = estimate_run(loaded, *inputs.grid.shape, kept=inputs.grid.n_cells)
+        if as_json:
+            _print_json(
+                {
+                    "schema_version": 1,
+                    "status": "ok",
+                    "study_id": loaded.id,
+                    "cells": inputs.grid.n_cells,
+                    "variables": loaded.n_variables,
+                    "events": len(inputs.events),
+                    "estimate": {"memory_bytes": round(estimate.memory), "seconds": round(estimate.seconds, 1)},
+                    "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in inputs.findings],
+                }
+            )
+        elif not quiet:
+            print_check(Console(), loaded, inputs, estimate)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a study file."""
+    from rtmdx.runs.study import Study
+
+    _print_json(Study.model_json_schema())
+
+
+@app.command()
+def inspect(
+    result: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Show what a finished run holds: model, validity, inputs, provenance."""
+    with _session(quiet=True, as_json=as_json):
+        from rtmdx.report.terminal import print_summary
+        from rtmdx.runs.outputs import read_summary
+
+        found = read_summary(result)
+        if as_json:
+            _print_json(found)
+        else:
+            print_summary(Console(), found)
+
+
+@contextmanager
+def _session(quiet: bool, as_json: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show progress on stderr; turn a user's error into one message and exit code 2."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    progress = _Progress(errors, hidden=quiet or as_json)
+    try:
+        with progress:
+            yield progress
+    except RtmdxError as error:
+        if as_json:
+            _print_json({"schema_version": 1, "status": "error", "error": error.to_dict()})
+        errors.print("[bold red]error:[/] ", end="")
+        errors.print(str(error), markup=False)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing was written.")
+        raise typer.Exit(130) from None
+
+
+class _Progress:
+    """A bar per stage on a terminal, a line per finished stage elsewhere."""
+
+    LABELS = {  # noqa: RUF012
+        "city": "Making the city",
+        "layers": "Reading layers",
+        "surfaces": "Distance and density",
+        "culling": "Culling variables",
+        "stepwise": "Selecting the model",
+        "terrain": "Risk terrain",
+        "outputs": "Writing outputs",
+    }
+
+    def __init__(self, console: Console, *, hidden: bool) -> None:
+        self._console, self._hidden = console, hidden
+        self._tasks: dict[str, Any] = {}
+        self._bars: Any = None
+
+    def __enter__(self) -> _Progress:
+        if not self._hidden and self._console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bars = Progress(
+                TextColumn("{task.description:<22}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=self._console,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._hidden:
+            return
+        label = self.LABELS.get(stage, stage.capitalize())
+        if self._bars is None:
+            if done >= total:
+                self._console.print(f"{label}: {done} of {total}")
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+
+def _load(path: Path, data: Path | None) -> tuple[Study, Path]:
+    from rtmdx.runs.study import Study
+
+    study = Study.from_toml(path)
+    if data is None:
+        data = Path(os.environ["RTMDX_DATA"]) if os.environ.get("RTMDX_DATA") else path.absolute().parent
+    return study, data
+
+
+def _limit(text: str | None) -> float | None:
+    from rtmdx.runs.estimate import parse_memory
+
+    return None if text is None else parse_memory(text)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=1, allow_nan=False))
+
+
+def _print_written(console: Console, out: Path, written: dict[str, str]) -> None:
+    console.print(f"\n[bold]Written to[/] {out}")
+    width = max(map(len, written))
+    for name, text in written.items():
+        console.print(f"  {name:<{width}}  [dim]{text}[/]", highlight=False)
+
+
+def main() -> None:
+    """Entry point of the ``rtmdx`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
