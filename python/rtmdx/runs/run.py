@@ -220,7 +220,7 @@ def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArr
     return findings
 
 
-def _kernel_density(study: Study, inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float64]]:
+def _kernel_density(inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float64]]:
     """Baseline: kernel density of the fitted period's events, bandwidth the largest influence."""
     from rtmdx.space.surfaces import density_array
 
@@ -248,7 +248,7 @@ def _judge(
 def _fitted(
     study: Study, inputs: Inputs, score: NDArray[np.float64], counts: NDArray[np.int64], threads: int
 ) -> tuple[Validity, ...]:
-    name, density = _kernel_density(study, inputs, threads)
+    name, density = _kernel_density(inputs, threads)
     scores = {"Risk terrain": score, name: density}
     return _judge(scores, counts, f"fitted: {inputs.events.period}", study.report.top_shares)
 
@@ -259,6 +259,6 @@ def _holdout(
     if inputs.holdout is None:
         return ()
     later = inputs.holdout.counts(inputs.grid)
-    name, density = _kernel_density(study, inputs, threads)
+    name, density = _kernel_density(inputs, threads)
     scores = {"Risk terrain": score, "Past counts": counts.astype(np.float64), name: density}
     return _judge(scores, later, f"held out: {inputs.holdout.period}", study.report.top_shares)

@@ -65,7 +65,7 @@ class Source(_Spec):
     end: dt.date | None = None
     """Last day kept (inclusive, the whole day). Needs `date_field`."""
     bad_dates: Literal["error", "drop"] = "error"
-    """What to do with a value that is not a date: stop, or drop the row and count it. Empty dates are always dropped."""
+    """A value that is not a date: stop, or drop the row and count it. Empty dates are always dropped."""
 
     @model_validator(mode="after")
     def _window(self) -> Source:
@@ -187,7 +187,7 @@ class ModelSpec(_Spec):
     families: tuple[Literal["poisson", "nbii", "nb2"], ...] = ("poisson", "nbii")
     """Count models tried; the lower final BIC wins."""
     folds: Literal["stratified", "spatial"] = "stratified"
-    """Cross-validation folds of the culling: stratified by count (RTMDx) or contiguous blocks (honest under autocorrelation)."""
+    """Folds of the culling: stratified by count (RTMDx), or contiguous blocks (honest under autocorrelation)."""
     n_folds: Annotated[int, Field(ge=2, le=50)] = 5
     fold_blocks: PositiveFloat | None = None
     """Spatial folds: side of a block in street blocks; twice the largest influence by default."""

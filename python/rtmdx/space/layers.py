@@ -381,13 +381,14 @@ def _parse_dates(column: Any) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]
         when = pd.Series(pd.NaT, index=column.index)
     else:
         text = column.astype("string").str.strip()
+        text = text.str.replace(r"(?<=\d)\s*(Z|[+-]\d{2}:?\d{2})$", "", regex=True)  # the local day counts, not UTC's
         missing |= (text == "").fillna(value=False).to_numpy(dtype=bool)
         when = pd.to_datetime(text, errors="coerce", format="ISO8601")
         if when.isna().to_numpy()[~missing].all():
             when = pd.to_datetime(text, errors="coerce", format="%m/%d/%Y %H:%M")
             if when.isna().to_numpy()[~missing].all():
                 when = pd.to_datetime(text, errors="coerce", format="%m/%d/%Y")
-    if getattr(when.dt, "tz", None) is not None:  # the local day counts, not UTC's
+    if getattr(when.dt, "tz", None) is not None:
         when = when.dt.tz_localize(None)
     values = when.to_numpy(dtype="datetime64[ns]")
     return values, missing, np.isnat(values) & ~missing

@@ -173,7 +173,7 @@ def _read_csv(path: Path, what: str, x: str | None, y: str | None, crs: str | No
         raise FileError(f"{what}: {path} cannot be read as CSV ({_first_line(error)}).") from None
     if x is None or y is None:
         raise InputError(
-            f"{what}: {path.name} is a CSV and needs its coordinate columns; the columns are {_listing(table.columns)}.",
+            f"{what}: {path.name} is a CSV and needs coordinate columns; it has {_listing(table.columns)}.",
             hint='Name them with x = "..." and y = "...".',
         )
     if crs is None:
@@ -191,7 +191,8 @@ def _read_csv(path: Path, what: str, x: str | None, y: str | None, crs: str | No
         if bad.any():
             i = int(bad.to_numpy().argmax())
             raise InputError(
-                f"{what}: {path.name}, row {i + 1}, column {column}: found {table[column].iloc[i]!r}, expected a number."
+                f"{what}: {path.name}, row {i + 1}, column {column}: found {table[column].iloc[i]!r}, "
+                "expected a number."
             )
         coordinates.append(numbers.to_numpy(dtype="float64"))
     points = gpd.points_from_xy(*coordinates)

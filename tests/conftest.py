@@ -1,0 +1,40 @@
+"""Shared fixtures: where the real cities are, and a small square study area."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+import shapely
+
+CRS = "EPSG:26915"
+ORIGIN = (700_000.0, 4_200_000.0)
+
+
+def _data_folder() -> Path | None:
+    candidates = [os.environ.get("RTMDX_DATA"), Path(__file__).parents[2] / "shared" / "data"]
+    return next((Path(c) for c in candidates if c and Path(c).is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def cities() -> Path:
+    """Folder of the real cities; the test is skipped where it is absent."""
+    folder = _data_folder()
+    if folder is None:
+        pytest.skip("the real cities are not here: set RTMDX_DATA to their folder")
+    return folder
+
+
+@pytest.fixture
+def square() -> gpd.GeoDataFrame:
+    """A 1000 x 1000 m study area whose corners are multiples of 100."""
+    x, y = ORIGIN
+    return gpd.GeoDataFrame(geometry=[shapely.box(x, y, x + 1000, y + 1000)], crs=CRS)
+
+
+def points(*offsets: tuple[float, float], crs: str = CRS) -> gpd.GeoDataFrame:
+    """Points given as offsets from the square's lower-left corner."""
+    x, y = ORIGIN
+    return gpd.GeoDataFrame(geometry=[shapely.Point(x + a, y + b) for a, b in offsets], crs=crs)
