@@ -36,13 +36,7 @@ def test_bounds_equal_all_ways_to_break_ties(cells: list[tuple[int, int]], k: in
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=15))
 def test_auc_is_the_chance_that_an_event_outranks_an_empty_cell(cells: list[tuple[int, int]]) -> None:
-    wins = [
-        (1.0 if s > t else 0.5 if s == t else 0.0)
-        for s, n in cells
-        for _ in range(n)
-        for t, m in cells
-        if m == 0
-    ]
+    wins = [(1.0 if s > t else 0.5 if s == t else 0.0) for s, n in cells for _ in range(n) for t, m in cells if m == 0]
     score, counts = np.array(cells).T
     found = validity(score, counts).auc
     assert math.isnan(found) if not wins else found == pytest.approx(sum(wins) / len(wins))

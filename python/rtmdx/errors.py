@@ -7,6 +7,7 @@ Each class is also a built-in exception, has a stable ``code`` for programs, an 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 __all__ = [
@@ -46,18 +47,11 @@ class RtmdxError(Exception):
         return f"{self.message} {self.hint}" if self.hint else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.message, self.hint, self.__dict__.copy()))
+        return (partial(type(self), hint=self.hint), (self.message,), self.__dict__.copy())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as plain data: ``code``, ``type``, ``message``, ``hint``."""
         return {"code": self.code, "type": type(self).__name__, "message": self.message, "hint": self.hint}
-
-
-def _rebuild(cls: type[RtmdxError], message: str, hint: str | None, state: dict[str, Any]) -> RtmdxError:
-    error = cls.__new__(cls)
-    RtmdxError.__init__(error, message, hint=hint)
-    error.__dict__.update(state)
-    return error
 
 
 class InputError(RtmdxError, ValueError):
@@ -82,6 +76,9 @@ class StudyError(InputError):
         lines = [f"{source}: {len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"]
         lines += [f"  {i}. {p}" for i, p in enumerate(self.problems, 1)]
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.problems,), self.__dict__.copy())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as plain data, with one entry per problem."""

@@ -224,7 +224,7 @@ class Study(_Spec):
     area: AreaSource
     grid: GridSpec
     outcome: OutcomeSpec
-    factors: Annotated[tuple[FactorSpec, ...], Field(min_length=1)]
+    factors: tuple[FactorSpec, ...]
     holdout: HoldoutSpec | None = None
     model: ModelSpec = ModelSpec()
     report: ReportSpec = ReportSpec()
@@ -232,6 +232,8 @@ class Study(_Spec):
     @field_validator("factors")
     @classmethod
     def _unique(cls, value: tuple[FactorSpec, ...]) -> tuple[FactorSpec, ...]:
+        if not value:
+            raise ValueError("found none, expected at least 1 item: a terrain needs a risk factor")
         seen: set[str] = set()
         for factor in value:
             if factor.name in seen:
