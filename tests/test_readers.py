@@ -7,8 +7,8 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
-from conftest import CRS, points
 
+from conftest import CRS, points
 from rtmdx.errors import CRSError, FileError, InputError
 from rtmdx.space.readers import file_digest, read_layer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rtmdx.errors import FileError, StudyError
+from rtmdx.errors import FileError, InputError, StudyError
 from rtmdx.runs.study import Study
 
 BASE: dict[str, Any] = {
@@ -140,3 +140,35 @@ def test_schema_is_json_and_describes_its_fields() -> None:
     schema = Study.model_json_schema()
     json.dumps(schema)
     assert "unit of spatial influence" in schema["$defs"]["GridSpec"]["properties"]["block_length"]["description"]
+
+
+def test_layers_without_a_path_come_from_the_study_s_file() -> None:
+    data = make(
+        path="city.gpkg", area={"layer": "boundary"}, factors=[{"name": "bars"}, {"name": "clubs", "layer": "c"}]
+    )
+    study = Study.from_dict(data)
+    assert (study.area.path, study.area.layer) == ("city.gpkg", "boundary")
+    assert [(f.path, f.layer) for f in study.factors] == [("city.gpkg", "bars"), ("city.gpkg", "c")]
+    assert study.outcome.path == "events.csv"
+    assert Study.from_dict(study.to_dict()) == study
+
+
+def test_overrides_by_dotted_name(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(
+        'name = "a"\npath = "c.gpkg"\n[area]\nlayer = "b"\n[grid]\nblock_length = 9\n[outcome]\nlayer = "e"\n'
+        '[[factors]]\nname = "bars"\n'
+    )
+    changes = {"grid.cell_size": 3, "factors.bars.effect": "protective", "factors.1.label": "Pubs", "model.n_folds": 4}
+    study = Study.from_toml(file, overrides=changes)
+    assert (study.grid.size, study.factors[0].effect, study.factors[0].title) == (3, "protective", "Pubs")
+    assert study.model.n_folds == 4
+    for field, match in (
+        ("factors.clubs.effect", "no factor 'clubs'"),
+        ("name.x", "holds a value"),
+        ("factors.x", "whole"),
+    ):
+        with pytest.raises(InputError, match=match):
+            Study.from_toml(file, overrides={field: 1})
+    with pytest.raises(StudyError, match="grid.nothing: unknown key"):
+        Study.from_toml(file, overrides={"grid.nothing": 1})

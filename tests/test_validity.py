@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def test_bounds_equal_all_ways_to_break_ties(cells: list[tuple[int, int]], k: in
     captured = []
     for order in permutations(range(len(cells))):
         ranks = [cells[i][0] for i in order]
-        if all(a >= b for a, b in zip(ranks, ranks[1:], strict=False)):
+        if all(a >= b for a, b in pairwise(ranks)):
             captured.append(sum(cells[i][1] for i in order[:k]))
     score, counts = np.array(cells).T
     top = validity(score, counts, shares=[k / len(cells)]).top[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rtmdx.errors import RtmdxError
+from rtmdx.errors import InputError, RtmdxError
 
 if TYPE_CHECKING:
     from rtmdx.runs.study import Study
@@ -40,6 +41,12 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data", help="Folder the study's relative paths start from. Default: $RTMDX_DATA, else the study's."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Replace a field of the study, e.g. --set outcome.layer=robbery."
     ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores by default.")]
@@ -112,6 +119,7 @@ def run(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
     out: Out,
     data: Data = None,
+    changes: Set = None,
     threads: Threads = None,
     memory_limit: MemoryLimit = None,
     overwrite: Overwrite = False,
@@ -123,7 +131,7 @@ def run(
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
         from rtmdx.runs.run import run as run_study
 
-        loaded, folder = _load(study, data)
+        loaded, folder = _load(study, data, changes)
         limit = _limit(memory_limit)
         with output_folder(out, overwrite=overwrite) as staging:
             terrain = run_study(loaded, data=folder, threads=threads, memory_limit=limit, progress=progress)
@@ -142,6 +150,7 @@ def run(
 def check(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
     data: Data = None,
+    changes: Set = None,
     memory_limit: MemoryLimit = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -152,7 +161,7 @@ def check(
         from rtmdx.runs.estimate import available_memory, estimate_run, require_memory
         from rtmdx.runs.inputs import load_inputs
 
-        loaded, folder = _load(study, data)
+        loaded, folder = _load(study, data, changes)
         limit = _limit(memory_limit) or available_memory()
         inputs = load_inputs(
             loaded,
@@ -271,13 +280,24 @@ class _Progress:
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
 
-def _load(path: Path, data: Path | None) -> tuple[Study, Path]:
+def _load(path: Path, data: Path | None, changes: list[str] | None) -> tuple[Study, Path]:
     from rtmdx.runs.study import Study
 
-    study = Study.from_toml(path)
+    study = Study.from_toml(path, overrides=dict(_parse_change(c) for c in changes or []))
     if data is None:
         data = Path(os.environ["RTMDX_DATA"]) if os.environ.get("RTMDX_DATA") else path.absolute().parent
     return study, data
+
+
+def _parse_change(text: str) -> tuple[str, Any]:
+    """Split FIELD=VALUE; the value is read as TOML, and as text where it is none."""
+    field, equals, value = text.partition("=")
+    if not equals or not field.strip():
+        raise InputError(f"--set: found {text!r}, expected FIELD=VALUE, for example grid.cell_size=50.")
+    try:
+        return field.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return field.strip(), value.strip()
 
 
 def _limit(text: str | None) -> float | None:

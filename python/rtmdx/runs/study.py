@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -221,6 +222,8 @@ class Study(_Spec):
     name: str
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the cross-validation folds."""
+    path: str | None = None
+    """File of the layers that name none; a factor's layer is then its name unless it says otherwise."""
     area: AreaSource
     grid: GridSpec
     outcome: OutcomeSpec
@@ -228,6 +231,24 @@ class Study(_Spec):
     holdout: HoldoutSpec | None = None
     model: ModelSpec = ModelSpec()
     report: ReportSpec = ReportSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_file(cls, data: Any) -> Any:
+        """Write the study's file into the layers that name none, so that the rest of the code sees one form."""
+        if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+            return data
+
+        def fill(spec: Any, layer: str | None = None) -> Any:
+            if not isinstance(spec, dict) or spec.get("path") is not None:
+                return spec
+            own = {} if layer is None or spec.get("layer") is not None else {"layer": layer}
+            return {**spec, **own, "path": data["path"]}
+
+        out = {**data, **{key: fill(data[key]) for key in ("area", "outcome") if key in data}}
+        if isinstance(data.get("factors"), list | tuple):
+            out["factors"] = [fill(f, f.get("name") if isinstance(f, dict) else None) for f in data["factors"]]
+        return out
 
     @field_validator("factors")
     @classmethod
@@ -265,8 +286,15 @@ class Study(_Spec):
             raise StudyError(_problems(error), source=source) from None
 
     @classmethod
-    def from_toml(cls, path: str | Path) -> Study:
+    def from_toml(cls, path: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Study:
         """Load a study from a TOML file.
+
+        Parameters
+        ----------
+        path : path
+        overrides : mapping of str to value, optional
+            Fields to replace, by dotted name: ``{"outcome.layer": "robbery", "factors.bars.effect": "protective"}``
+            (a factor by its name or its 1-based number). A value of None removes the field.
 
         Raises
         ------
@@ -286,6 +314,8 @@ class Study(_Spec):
             raise FileError(f"{path}: not UTF-8 text ({error.reason}).", hint="Save it as UTF-8.") from None
         except OSError as error:
             raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from None
+        for field, value in (overrides or {}).items():
+            _override(data, field, value)
         return cls.from_dict(data, source=str(path))
 
     def to_dict(self) -> dict[str, Any]:
@@ -305,7 +335,7 @@ class Study(_Spec):
     @property
     def id(self) -> str:
         """16 hex digits of the SHA-256 of what matters to the result."""
-        data = self.model_dump(mode="json", exclude={"name", "report"})
+        data = self.model_dump(mode="json", exclude={"name", "path", "report"})
         data["outcome"].pop("name")
         for factor in data["factors"]:
             factor.pop("label")
@@ -316,6 +346,31 @@ class Study(_Spec):
     def n_variables(self) -> int:
         """Number of variables generated, before the support rule."""
         return sum(f.n_bands * len(f.operationalizations) for f in self.factors)
+
+
+def _override(data: dict[str, Any], field: str, value: Any) -> None:
+    """Replace one field of plain study data, by dotted name."""
+    *parents, last = field.split(".")
+    node: Any = data
+    for i, part in enumerate(parents):
+        if isinstance(node, list):
+            names = [f.get("name") if isinstance(f, dict) else None for f in node]
+            if part in names:
+                node = node[names.index(part)]
+            elif part.isdigit() and 1 <= int(part) <= len(node):
+                node = node[int(part) - 1]
+            else:
+                raise InputError(f"override {field}: no factor {part!r}.", hint="Give a factor's name or number.")
+        else:
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict | list):
+            raise InputError(f"override {field}: {'.'.join(parents[: i + 1])} holds a value, not a table.")
+    if isinstance(node, list):
+        raise InputError(f"override {field}: names a whole factor.", hint="Name one of its fields.")
+    if value is None:
+        node.pop(last, None)
+    else:
+        node[last] = value
 
 
 def _problems(error: ValidationError) -> list[InputError]:
