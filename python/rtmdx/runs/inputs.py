@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def load_inputs(
     assert grid is not None
     assert outcome is not None
     cleaned = tuple(f for f in factors if f is not None)
-    findings = [*_unit_findings(study, grid), *outcome.findings]
+    findings = [*_unit_findings(study, grid), *_overlap_findings(study), *outcome.findings]
     findings += [] if holdout is None else list(holdout.findings)
     findings += [f for factor in cleaned for f in factor.findings]
     return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings))
@@ -237,3 +238,21 @@ def _unit_findings(study: Study, grid: Grid) -> list[Finding]:
             )
         )
     return findings
+
+
+def _overlap_findings(study: Study) -> list[Finding]:
+    """A hold-out that shares days with the fitted period is none."""
+    later, fitted = study.holdout_source, study.outcome
+    if later is None or (later.path, later.layer, later.filter) != (fitted.path, fitted.layer, fitted.filter):
+        return []
+    first, last = dt.date.min, dt.date.max
+    if (later.start or first) > (fitted.end or last) or (later.end or last) < (fitted.start or first):
+        return []
+    return [
+        Finding(
+            "holdout-overlap",
+            "holdout",
+            f"The hold-out ({later.start or 'first'} to {later.end or 'last'}) shares days with the fitted period "
+            f"({fitted.start or 'first'} to {fitted.end or 'last'}), so its figures flatter. Separate the two.",
+        )
+    ]
