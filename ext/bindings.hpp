@@ -1,0 +1,58 @@
+// What the binding files share: registration functions and the conversions at the door.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+
+#include "rtmdx/cancel.hpp"
+#include "rtmdx/features.hpp"
+#include "rtmdx/grid.hpp"
+#include "rtmdx/view.hpp"
+
+namespace rtmdx::bind {
+
+namespace py = pybind11;
+
+void register_errors(py::module_& m);
+void register_features(py::module_& m);
+void register_distance(py::module_& m);
+void register_density(py::module_& m);
+void register_build_info(py::module_& m);
+
+// Read-only arrays: float64 or int64, C order, never copied (bound with noconvert).
+using Doubles = py::array_t<double, py::array::c_style>;
+using Offsets = py::array_t<std::int64_t, py::array::c_style>;
+
+// Owns references to the arrays, so the views stay valid for as long as the Python object lives.
+struct FeatureArrays {
+  Doubles points, point_weights, line_xy, line_weights, ring_xy, polygon_weights;
+  Offsets line_offsets, ring_offsets, polygon_offsets;
+  Features view;
+};
+
+// Runs on the calling thread, between blocks of work: signals first (Ctrl-C), then the caller's own check.
+inline CancelCheck cancel_check(const py::object& cancel) {
+  return [&cancel] {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    return !cancel.is_none() && py::bool_(cancel());
+  };
+}
+
+// A writable raster of the window's shape, its rows contiguous. Throws InvalidArgument otherwise.
+template <class T>
+RasterView<T> raster_view(py::array_t<T, 0>& out, const Window& window) {
+  const auto size = static_cast<py::ssize_t>(sizeof(T));
+  if (out.ndim() != 2 || out.shape(0) != window.nrows || out.shape(1) != window.ncols) {
+    throw InvalidArgument("output array does not have the window's shape (" + std::to_string(window.nrows) + ", " +
+                          std::to_string(window.ncols) + ")");
+  }
+  if (!out.writeable() || (out.shape(1) > 1 && out.strides(1) != size) || out.strides(0) % size != 0) {
+    throw InvalidArgument("output array must be writable with contiguous rows");
+  }
+  return {out.mutable_data(), window.nrows, window.ncols, static_cast<std::int64_t>(out.strides(0) / size)};
+}
+
+}  // namespace rtmdx::bind

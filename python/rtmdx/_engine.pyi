@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from typing import Any, TypedDict, final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+KERNELS: tuple[str, ...]
+
+class _BuildInfo(TypedDict):
+    compiler: str
+    cxx_standard: int
+    flags: str
+    pybind11: str
+    debug: bool
+    cpu: tuple[str, ...]
+
+@final
+class Features:
+    def __init__(
+        self,
+        *,
+        points: NDArray[np.float64],
+        point_weights: NDArray[np.float64],
+        line_xy: NDArray[np.float64],
+        line_offsets: NDArray[np.int64],
+        line_weights: NDArray[np.float64],
+        ring_xy: NDArray[np.float64],
+        ring_offsets: NDArray[np.int64],
+        polygon_offsets: NDArray[np.int64],
+        polygon_weights: NDArray[np.float64],
+    ) -> None: ...
+
+@final
+class Grid:
+    def __init__(self, *, x_min: float, y_max: float, dx: float, dy: float, rows: int, cols: int) -> None: ...
+
+@final
+class Window:
+    def __init__(self, row0: int, col0: int, nrows: int, ncols: int) -> None: ...
+
+@overload
+def distance(
+    out: NDArray[np.float32],
+    features: Features,
+    grid: Grid,
+    window: Window,
+    *,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+) -> None: ...
+@overload
+def distance(
+    out: NDArray[np.float64],
+    features: Features,
+    grid: Grid,
+    window: Window,
+    *,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+) -> None: ...
+@overload
+def density(
+    out: NDArray[np.float32],
+    features: Features,
+    grid: Grid,
+    window: Window,
+    *,
+    kernel: str,
+    bandwidth: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+) -> None: ...
+@overload
+def density(
+    out: NDArray[np.float64],
+    features: Features,
+    grid: Grid,
+    window: Window,
+    *,
+    kernel: str,
+    bandwidth: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+) -> None: ...
+def build_info() -> _BuildInfo: ...
+def native_errors() -> dict[str, str]: ...
+def raise_native(native: str, message: str) -> None: ...

@@ -1,0 +1,346 @@
+"""Geometry as flat arrays: what the engine takes, made once from whatever a user has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rtmdx.errors import CRSError, InputError
+
+if TYPE_CHECKING:
+    import pyproj
+
+    from rtmdx import _engine
+
+__all__ = ["Features"]
+
+_NO_XY = np.empty((0, 2))
+_NO_OFFSETS = np.zeros(1, dtype=np.int64)
+_NO_INDEX = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Points, lines and polygons as coordinate and offset arrays, in CRS units.
+
+    Build it with `from_geometries` or `from_points` and reuse it: the engine reads these arrays without
+    a copy. Arrays are read-only.
+
+    Attributes
+    ----------
+    points : float64 array, shape (n, 2)
+    line_xy : float64 array, shape (vertices, 2)
+    line_offsets : int64 array, shape (lines + 1,)
+        Line i has the vertices ``line_offsets[i]:line_offsets[i + 1]``.
+    ring_xy : float64 array, shape (vertices, 2)
+    ring_offsets : int64 array, shape (rings + 1,)
+    polygon_offsets : int64 array, shape (polygons + 1,)
+        Polygon j has the rings ``polygon_offsets[j]:polygon_offsets[j + 1]``, its outline first.
+    point_source, line_source, polygon_source : int64 arrays
+        Position, in the input, of the geometry each point, line or polygon came from.
+    n_input : int
+        Geometries given.
+    n_dropped : int
+        Of these, None or empty.
+    n_repaired : int
+        Of these, holding a polygon that was not valid; ``shapely.make_valid`` mended it.
+    crs : pyproj.CRS or None
+        None where the input had none; then it is taken to be in the grid's.
+    """
+
+    points: NDArray[np.float64]
+    line_xy: NDArray[np.float64]
+    line_offsets: NDArray[np.int64]
+    ring_xy: NDArray[np.float64]
+    ring_offsets: NDArray[np.int64]
+    polygon_offsets: NDArray[np.int64]
+    point_source: NDArray[np.int64]
+    line_source: NDArray[np.int64]
+    polygon_source: NDArray[np.int64]
+    n_input: int = 0
+    n_dropped: int = 0
+    n_repaired: int = 0
+    crs: pyproj.CRS | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("points", "line_xy", "ring_xy"):
+            _freeze(self, name, np.float64)
+        for name in ("line_offsets", "ring_offsets", "polygon_offsets"):
+            _freeze(self, name, np.int64)
+        for name in ("point_source", "line_source", "polygon_source"):
+            _freeze(self, name, np.int64)
+
+    @property
+    def n_points(self) -> int:
+        """Points, multipoints counted by member."""
+        return len(self.points)
+
+    @property
+    def n_lines(self) -> int:
+        """Lines, multilines counted by member."""
+        return len(self.line_offsets) - 1
+
+    @property
+    def n_polygons(self) -> int:
+        """Polygons, multipolygons counted by member."""
+        return len(self.polygon_offsets) - 1
+
+    def __len__(self) -> int:
+        return self.n_points + self.n_lines + self.n_polygons
+
+    def __repr__(self) -> str:
+        return (
+            f"Features({self.n_points:,} points, {self.n_lines:,} lines, {self.n_polygons:,} polygons"
+            f" from {self.n_input:,} geometries, {self.n_dropped:,} dropped)"
+        )
+
+    @classmethod
+    def from_points(cls, xy: ArrayLike, *, crs: Any = None) -> Features:
+        """Take points from an array, shape (n, 2), CRS units.
+
+        Raises
+        ------
+        InputError
+            The array is not (n, 2), or a coordinate is not finite.
+        """
+        try:
+            points = np.asarray(xy, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"points: cannot be read as numbers ({error}).", hint="Give an (n, 2) array.") from None
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise InputError(
+                f"points: found an array of shape {points.shape}, expected (n, 2).",
+                hint="Put x in the first column and y in the second.",
+            )
+        source = np.arange(len(points))
+        _require_finite(points, source, None)
+        return cls(
+            points=points,
+            line_xy=_NO_XY,
+            line_offsets=_NO_OFFSETS,
+            ring_xy=_NO_XY,
+            ring_offsets=_NO_OFFSETS,
+            polygon_offsets=_NO_OFFSETS,
+            point_source=source,
+            line_source=_NO_INDEX,
+            polygon_source=_NO_INDEX,
+            n_input=len(points),
+            crs=_crs(crs),
+        )
+
+    @classmethod
+    def from_geometries(cls, geometries: Any, *, crs: Any = None) -> Features:
+        """Take a shapely geometry, an iterable of them, or a GeoSeries or GeoDataFrame.
+
+        Multi-part geometries and collections are taken apart; z and m are ignored; None and empty
+        geometries are dropped and counted; polygons that are not valid are mended and counted.
+
+        Parameters
+        ----------
+        geometries : geometry, iterable of geometry or None, GeoSeries or GeoDataFrame
+        crs : anything pyproj takes, optional
+            Of plain geometries; a GeoSeries brings its own.
+
+        Raises
+        ------
+        InputError
+            Something is not a geometry, is of a curved type, or has a coordinate that is not finite;
+            the message says which feature.
+        """
+        import shapely
+
+        labels: Any = None
+        if hasattr(geometries, "geometry") and hasattr(geometries, "crs"):  # GeoSeries, GeoDataFrame
+            crs = geometries.crs if geometries.crs is not None else crs
+            labels = geometries.index
+            geometries = geometries.geometry.to_numpy()
+        elif isinstance(geometries, shapely.Geometry) or geometries is None:
+            geometries = [geometries]
+        elif not isinstance(geometries, Iterable):
+            raise InputError(
+                f"features: found {type(geometries).__name__}, expected geometries.",
+                hint="Give a GeoSeries, a GeoDataFrame, shapely geometries or an (n, 2) array.",
+            )
+        parts = np.fromiter(geometries, dtype=object).ravel()
+        is_geometry = np.asarray(shapely.is_geometry(parts))
+        missing = np.asarray(shapely.is_missing(parts))
+        if not np.all(is_geometry | missing):
+            at = int(np.argmin(is_geometry | missing))
+            raise InputError(
+                f"{_name(at, labels)}: found {type(parts[at]).__name__}, expected a geometry.",
+                hint="Give shapely geometries, or None where there is none.",
+            )
+        n_input = len(parts)
+        source = np.flatnonzero(~missing & ~shapely.is_empty(parts)).astype(np.int64)
+        n_dropped = n_input - len(source)
+        parts, source = _take_apart(parts[source], source)
+
+        kind = shapely.get_type_id(parts)
+        if kind.size and kind.max() > 3:
+            at = int(np.argmax(kind > 3))
+            raise InputError(
+                f"{_name(int(source[at]), labels)}: has the type {parts[at].geom_type}, "
+                "expected points, lines or polygons.",
+                hint="Turn curves into lines first.",
+            )
+        xy, owner = shapely.get_coordinates(parts, return_index=True)
+        _require_finite(xy, source[owner], labels)
+
+        is_polygon = kind == 3
+        polygons, polygon_source = parts[is_polygon], source[is_polygon]
+        polygons, polygon_source, n_repaired = _mend(polygons, polygon_source)
+        rings, ring_polygon = shapely.get_rings(polygons, return_index=True)
+        ring_xy, vertex_ring = shapely.get_coordinates(rings, return_index=True)
+        is_line = (kind == 1) | (kind == 2)
+        line_xy, vertex_line = shapely.get_coordinates(parts[is_line], return_index=True)
+        is_point = kind == 0
+        return cls(
+            points=shapely.get_coordinates(parts[is_point]),
+            line_xy=line_xy,
+            line_offsets=_offsets(vertex_line, int(np.count_nonzero(is_line))),
+            ring_xy=ring_xy,
+            ring_offsets=_offsets(vertex_ring, len(rings)),
+            polygon_offsets=_offsets(ring_polygon, len(polygons)),
+            point_source=source[is_point],
+            line_source=source[is_line],
+            polygon_source=polygon_source,
+            n_input=n_input,
+            n_dropped=n_dropped,
+            n_repaired=n_repaired,
+            crs=_crs(crs),
+        )
+
+    @classmethod
+    def of(cls, features: Any) -> Features:
+        """Return `features` as Features: as is, from an (n, 2) number array, or from geometries."""
+        if isinstance(features, Features):
+            return features
+        if isinstance(features, np.ndarray) and features.dtype != object:
+            return cls.from_points(features)
+        return cls.from_geometries(features)
+
+    def with_crs(self, crs: Any) -> Features:
+        """Return the same features, said to be in `crs`."""
+        return replace(self, crs=_crs(crs))
+
+    def require_crs(self, crs: Any) -> None:
+        """Raise a CRSError if the features are known to be in another CRS than `crs`."""
+        if self.crs is not None and crs is not None and self.crs != crs:
+            raise CRSError(
+                f"features: are in {_crs_name(self.crs)}, the grid is in {_crs_name(crs)}.",
+                hint="Reproject them first: features.to_crs(grid.crs).",
+            )
+
+    def native(self, weights: NDArray[np.float64] | None = None) -> _engine.Features:
+        """Return the engine's view; `weights` has one value per input geometry, shape (n_input,)."""
+        if weights is None:
+            return self._unweighted
+        return self._native(weights[self.point_source], weights[self.line_source], weights[self.polygon_source])
+
+    @cached_property
+    def _unweighted(self) -> _engine.Features:
+        none = np.empty(0)
+        return self._native(none, none, none)
+
+    def _native(
+        self, points: NDArray[np.float64], lines: NDArray[np.float64], polygons: NDArray[np.float64]
+    ) -> _engine.Features:
+        from rtmdx import _engine
+
+        return _engine.Features(
+            points=self.points,
+            point_weights=points,
+            line_xy=self.line_xy,
+            line_offsets=self.line_offsets,
+            line_weights=lines,
+            ring_xy=self.ring_xy,
+            ring_offsets=self.ring_offsets,
+            polygon_offsets=self.polygon_offsets,
+            polygon_weights=polygons,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_unweighted"}
+
+
+def _freeze(features: Features, name: str, dtype: Any) -> None:
+    """Store an array in the engine's layout; a view, so that the caller's own array stays writable."""
+    array = np.ascontiguousarray(getattr(features, name), dtype=dtype).view()
+    array.setflags(write=False)
+    object.__setattr__(features, name, array)
+
+
+def _crs(crs: Any) -> pyproj.CRS | None:
+    if crs is None:
+        return None
+    import pyproj
+
+    try:
+        return pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise CRSError(f"features: {crs!r} is no coordinate reference system ({error}).") from None
+
+
+def _crs_name(crs: Any) -> str:
+    return str(crs.to_string() if hasattr(crs, "to_string") and crs.to_epsg() else getattr(crs, "name", crs))
+
+
+def _name(position: int, labels: Any) -> str:
+    if labels is None or labels[position] == position:
+        return f"feature {position}"
+    return f"feature {position} (index {labels[position]!r})"
+
+
+def _require_finite(xy: NDArray[np.float64], source: NDArray[np.int64], labels: Any) -> None:
+    finite = np.isfinite(xy).all(axis=1)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        more = len(np.unique(source[~finite])) - 1
+        raise InputError(
+            f"{_name(int(source[at]), labels)}: has the coordinate ({xy[at, 0]}, {xy[at, 1]}), expected finite numbers"
+            + (f"; so do {more:,} more features." if more else "."),
+            hint="Drop or mend the feature.",
+        )
+
+
+def _take_apart(parts: NDArray[Any], source: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Split multi-part geometries and collections, however nested, and drop empty members."""
+    import shapely
+
+    while True:
+        kind = shapely.get_type_id(parts)
+        if not np.any((kind >= 4) & (kind <= 7)):
+            break
+        parts, owner = shapely.get_parts(parts, return_index=True)
+        source = source[owner]
+    full = ~shapely.is_empty(parts)
+    return parts[full], source[full]
+
+
+def _mend(
+    polygons: NDArray[Any], source: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+    """Make polygons valid (even-odd, the engine's rule); pieces without area are no polygons."""
+    import shapely
+
+    bad = ~shapely.is_valid(polygons)
+    if not bad.any():
+        return polygons, source, 0
+    n_repaired = len(np.unique(source[bad]))
+    mended = polygons.copy()
+    mended[bad] = shapely.make_valid(polygons[bad])
+    parts, owner = _take_apart(mended, np.arange(len(mended)))
+    areal = shapely.get_type_id(parts) == 3
+    return parts[areal], source[owner[areal]], n_repaired
+
+
+def _offsets(owner: NDArray[np.intp], n: int) -> NDArray[np.int64]:
+    """Turn the owner of each item, sorted, into offsets, shape (n + 1,)."""
+    out = np.zeros(n + 1, dtype=np.int64)
+    np.cumsum(np.bincount(owner, minlength=n), out=out[1:])
+    return out
