@@ -9,6 +9,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+
 from conftest import CRS, ORIGIN
 
 SIDE = 3000.0

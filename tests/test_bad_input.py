@@ -13,10 +13,10 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-import small_city
-from conftest import CRS, ORIGIN
 from typer.testing import CliRunner
 
+import small_city
+from conftest import CRS, ORIGIN
 from rtmdx.cli import app
 
 Change = Callable[[dict[str, Any], Path], None]
