@@ -1,0 +1,39 @@
+"""Types of the compiled statistical loops (ext/_stats.pyx)."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_U8: TypeAlias = NDArray[np.uint8]
+_U16: TypeAlias = NDArray[np.uint16]
+_I32: TypeAlias = NDArray[np.int32]
+_F64: TypeAlias = NDArray[np.float64]
+
+def collapse_rows(codes: _U8) -> tuple[_I32, _I32]: ...
+def build_words(codes: _U8, blocks: _I32, word_of: _I32, digits: _U16, words: _U16) -> None: ...
+def histogram(words: _U16, offsets: _I32, weight: _F64, hist: _F64) -> None: ...
+def poisson_means(words: _U16, offsets: _I32, table: _F64, cells: _F64, mean: _F64) -> float: ...
+def held_out_loss(
+    words: _U16, offsets: _I32, table: _F64, intercept: float, rows: _I32, cells: _F64, events: _F64
+) -> float: ...
+def decode_table(decode: _F64, offsets: _I32, starts: _I32, beta: _F64, table: _F64) -> None: ...
+def decode_gradient(decode: _F64, offsets: _I32, starts: _I32, hist: _F64, out: _F64) -> None: ...
+def gram(
+    words: _U16, offsets: _I32, decode: _F64, starts: _I32, weight: _F64, hist: _F64, out: _F64
+) -> None: ...
+def coordinate_descent(
+    hessian: _F64,
+    slope: _F64,
+    beta: _F64,
+    l1: float,
+    l2: float,
+    nonnegative: bool,
+    tolerance: float,
+    max_sweeps: int,
+) -> int: ...
+def count_likelihood(
+    family: int, pattern: _I32, y: _F64, cells: _F64, eta: _F64, theta: float, sums: _F64
+) -> float: ...
+def weighted_gram(x: _F64, weight: _F64, out: _F64) -> None: ...
+def split_rows(row: _I32, codes: _U8, indicator: _U8, inside: _F64) -> None: ...
