@@ -30,7 +30,7 @@ engine = Pybind11Extension(
     depends=[*ENGINE_HEADERS, *BINDING_HEADERS],
     include_dirs=["engine/include"],
     define_macros=[("RTMDX_FLAGS", '"' + " ".join(FLAGS) + '"')],
-    extra_compile_args=FLAGS,
+    extra_compile_args=list(FLAGS),
     extra_link_args=LINK,
     cxx_std=17,
 )

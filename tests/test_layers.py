@@ -207,3 +207,10 @@ def test_digest_of_a_frame_follows_geometry_and_fields() -> None:
     a = points((1, 1)).assign(n=1)
     assert frame_digest(a) == frame_digest(a.copy())
     assert len({frame_digest(a), frame_digest(a.assign(n=2)), frame_digest(points((1, 2)).assign(n=1))}) == 3
+
+
+def test_mixed_geometry_has_distances_but_no_density(grid: Grid, square: gpd.GeoDataFrame) -> None:
+    mixed = pd.concat([points((10, 10)), square], ignore_index=True)
+    with pytest.raises(InputError, match="mixes points, lines and polygons"):
+        factor(mixed, grid)
+    assert factor(mixed, grid, operationalizations=("proximity",)).geometry_type == "mixed"

@@ -190,7 +190,7 @@ class RiskTerrain:
         import pandas as pd
 
         model = self.model
-        low, high = (np.asarray(a) for a in model.rrv_interval(0.95))
+        low, high = np.asarray(model.rrv_interval(0.95)).T
         rows = []
         k = len(model.variables)
         errors, t, p = model.standard_errors[1 : k + 1], model.t_values[1 : k + 1], model.p_values[1 : k + 1]

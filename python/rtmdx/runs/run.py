@@ -191,11 +191,11 @@ def _enough_events(study: Study, events: Events, counts: NDArray[np.int64]) -> N
 def _folds(study: Study, inputs: Inputs, counts: NDArray[np.int64]) -> NDArray[np.int32]:
     spec = study.model
     if spec.folds == "stratified":
-        return stratified_folds(counts, spec.n_folds, study.seed)
+        return stratified_folds(counts, spec.n_folds, seed=study.seed)
     blocks = spec.fold_blocks or 2 * max(f.max_influence for f in study.factors)
     side = max(1, round(blocks * study.grid.block_length / inputs.grid.cell_size))
     rows, cols = inputs.grid.rows_cols
-    return spatial_folds(rows, cols, side, spec.n_folds, study.seed)
+    return spatial_folds(rows, cols, side, spec.n_folds, seed=study.seed)
 
 
 def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArray[np.int64]) -> list[Finding]:

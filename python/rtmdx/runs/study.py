@@ -192,7 +192,7 @@ class ModelSpec(_Spec):
     n_folds: Annotated[int, Field(ge=2, le=50)] = 5
     fold_blocks: PositiveFloat | None = None
     """Spatial folds: side of a block in street blocks; twice the largest influence by default."""
-    ridge: tuple[Annotated[float, Field(ge=0)], ...] = (1e-4, 1e-3)
+    ridge: tuple[Annotated[float, Field(ge=0)], ...] = (1e-6, 1e-4)
     """Fixed ridge penalties tried in the culling, per cell (RTMDx's values are unpublished)."""
     n_penalties: Annotated[int, Field(ge=2, le=1000)] = 100
     min_support: Annotated[int, Field(ge=1)] = 20

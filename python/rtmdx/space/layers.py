@@ -298,6 +298,12 @@ class RiskFactor:
                 f"{what}: no feature is left of {read} read ({reasons}).",
                 hint="Remove the factor, or check its filter, dates and geometry.",
             )
+        kind = _geometry_type(shapes)
+        if kind == "mixed" and "density" in operationalizations:
+            raise InputError(
+                f"{what}: mixes points, lines and polygons; their densities (a count, a length, an area) do not add up.",
+                hint='Use operationalization = "proximity", or split the layer by geometry type.',
+            )
         centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
         raw = shapely.get_coordinates(shapely.point_on_surface(raw_shapes[finite]))
         findings = _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
@@ -310,7 +316,7 @@ class RiskFactor:
             operationalizations=operationalizations,
             distances=distances,
             increment=increment,
-            geometry_type=_geometry_type(shapes),
+            geometry_type=kind,
             cleaning=cleaning,
             findings=tuple(findings),
         )
