@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rtmdx.space.grid import unit_symbol
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -28,7 +30,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
     console.print(
         f"{events['counted']:,} events counted of {events['read']:,} read"
         + (f" (dropped: {dropped})" if dropped else "")
-        + f"; {grid['cells']:,} cells of {grid['cell_size']:g} {grid['unit']}s, "
+        + f"; {grid['cells']:,} cells of {grid['cell_size']:g} {unit_symbol(grid['unit'])}, "
         f"{grid['cells_with_events']:,} with events.",
         highlight=False,
     )
@@ -120,7 +122,7 @@ def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estima
 
 
 def _model_table(rows: list[dict[str, Any]], unit: str) -> Table:
-    short = {"metre": "m", "US survey foot": "ft", "foot": "ft"}.get(unit, unit)
+    short = unit_symbol(unit)
     table = Table()
     for name, justify in (
         ("Risk factor", "left"),

@@ -219,7 +219,7 @@ def _unit_findings(study: Study, grid: Grid) -> list[Finding]:
             Finding(
                 "block-length-unit",
                 "grid.block_length",
-                f"The block length {block:g} {grid.unit}s is {metres:,.0f} m; street blocks are mostly 60 to 250 m. "
+                f"The block length {block:g} {grid.symbol} is {metres:,.0f} m; street blocks are mostly 60 to 250 m. "
                 "Feet taken for metres, or the other way round?",
             )
         )
@@ -233,7 +233,7 @@ def _unit_findings(study: Study, grid: Grid) -> list[Finding]:
             Finding(
                 "bandwidth-below-cell",
                 "grid.cell_size",
-                f"The smallest density bandwidth, {shortest:g}, is below the cell size, {cell:g} {grid.unit}s.{some} "
+                f"The smallest density bandwidth, {shortest:g}, is below the cell size, {cell:g} {grid.symbol}.{some} "
                 "Use smaller cells or whole-block increments.",
             )
         )

@@ -227,7 +227,7 @@ def _kernel_density(inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float
     bandwidth = max(d for f in inputs.factors for d in f.distances)
     points = np.column_stack([inputs.events.x, inputs.events.y])
     raster = density_array(points, inputs.grid, bandwidth=bandwidth, dtype="float64", threads=threads)
-    return f"Kernel density ({bandwidth:g} {inputs.grid.unit}s)", inputs.grid.to_cells(raster)
+    return f"Kernel density ({bandwidth:g} {inputs.grid.symbol})", inputs.grid.to_cells(raster)
 
 
 def _scaled(score: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from affine import Affine
 
-__all__ = ["Grid", "require_projected"]
+__all__ = ["Grid", "require_projected", "unit_symbol"]
 
 _MAX_CELLS = 2**31 - 1
 
@@ -99,11 +99,11 @@ class Grid:
         require_projected(crs, "study area", bounds)
         if bounds is None or area.area <= 0:
             raise InputError("study area: has no polygon with an area.", hint="Give one or more polygons.")
-        unit = crs.axis_info[0].unit_name
+        unit = unit_symbol(crs.axis_info[0].unit_name)
         if area.area < cell_size**2:
             raise InputError(
-                f"study area: {area.area:g} square {unit}s is smaller than one cell of {cell_size:g} x {cell_size:g}.",
-                hint=f"Use a cell size well below {math.sqrt(area.area):g}, in {unit}s.",
+                f"study area: {area.area:g} square {unit} is smaller than one cell of {cell_size:g} x {cell_size:g}.",
+                hint=f"Use a cell size well below {math.sqrt(area.area):g} {unit}.",
             )
         west, south, east, north = bounds
         if origin == "aligned":
@@ -114,7 +114,7 @@ class Grid:
         rows = max(1, math.ceil((north - y_min) / cell_size - 1e-9))
         if rows * cols > max_cells:
             raise MemoryLimitError(
-                f"grid: cells of {cell_size:g} {unit}s make {rows:,} x {cols:,} = {rows * cols:,} cells, "
+                f"grid: cells of {cell_size:g} {unit} make {rows:,} x {cols:,} = {rows * cols:,} cells, "
                 f"more than the {max_cells:,} allowed.",
                 hint="Use larger cells, check the CRS units, or raise the memory limit.",
             )
@@ -123,7 +123,7 @@ class Grid:
         mask = _cover(area, x_min, y_max, cell_size, rows, cols, cells)
         if not mask.any():
             raise InputError(
-                f"study area: no cell of {cell_size:g} {unit}s has its centre inside it.",
+                f"study area: no cell of {cell_size:g} {unit} has its centre inside it.",
                 hint='Use smaller cells or cells = "overlap".',
             )
         return cls(crs=crs, x_min=x_min, y_max=y_max, cell_size=float(cell_size), mask=mask)
@@ -165,6 +165,11 @@ class Grid:
     def unit(self) -> str:
         """Name of the CRS's length unit."""
         return str(self.crs.axis_info[0].unit_name)
+
+    @property
+    def symbol(self) -> str:
+        """Short form of the length unit: "m", "ft", or its name."""
+        return unit_symbol(self.unit)
 
     @property
     def metres_per_unit(self) -> float:
@@ -249,7 +254,7 @@ class Grid:
 
         a, _, c, _, e, f = tuple(self.transform)[:6]
         spatial_ref = {**self.crs.to_cf(), "GeoTransform": f"{c!r} {a!r} 0.0 {f!r} 0.0 {e!r}"}
-        unit = "m" if self.unit == "metre" else self.unit
+        unit = "m" if self.unit == "metre" else self.unit  # CF wants "m", and full names otherwise
         return xr.DataArray(
             raster,
             dims=("y", "x"),
@@ -265,7 +270,12 @@ class Grid:
     def __repr__(self) -> str:
         rows, cols = self.shape
         code = self.crs.to_string() if self.crs.to_epsg() else self.crs.name
-        return f"Grid({rows} x {cols}, {self.n_cells:,} cells kept, cell {self.cell_size:g} {self.unit}, {code})"
+        return f"Grid({rows} x {cols}, {self.n_cells:,} cells kept, cell {self.cell_size:g} {self.symbol}, {code})"
+
+
+def unit_symbol(name: str) -> str:
+    """Return the short form of a length unit's name."""
+    return {"metre": "m", "US survey foot": "ft", "foot": "ft", "kilometre": "km"}.get(name, name)
 
 
 def require_projected(crs: Any, what: str, bounds: tuple[float, ...] | None = None) -> None:

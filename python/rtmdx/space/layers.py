@@ -468,7 +468,7 @@ def _stray(
         Finding(
             "stray-features",
             what,
-            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.unit}s from the study "
+            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.symbol} from the study "
             f"area; the first is at ({raw[i][0]:g}, {raw[i][1]:g}){zero}. Check the coordinates and the CRS.",
         )
     ]

@@ -1,0 +1,216 @@
+"""A whole run on a small city: invariants, determinism, findings, callbacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+
+import small_city
+from conftest import CRS, ORIGIN
+from rtmdx.errors import Cancelled, InputError, StudyError
+from rtmdx.model.terrain import RiskTerrain, risk_bands
+from rtmdx.runs.run import run
+from rtmdx.runs.study import Study
+
+Frames = dict[str, gpd.GeoDataFrame]
+
+
+def layers(frames: Frames) -> Frames:
+    names = {"area": "boundary", "outcome": "events"}
+    return {key: frames[names.get(key, key)] for key in ("area", "outcome", "bars", "roads", "parks")}
+
+
+def small(frames: Frames | None = None, *, study: dict[str, Any] | None = None, **kwargs: Any) -> RiskTerrain:
+    return run(Study.from_dict(study or small_city.study()), layers=layers(frames or small_city.frames()), **kwargs)
+
+
+@pytest.fixture(scope="module")
+def terrain() -> RiskTerrain:
+    return small()
+
+
+def test_the_planted_factor_is_found(terrain: RiskTerrain) -> None:
+    assert terrain.table["factor"][0] == "bars"
+    assert terrain.table["rrv"][0] > 2
+
+
+@pytest.mark.parametrize("family", ["poisson", "nbii"])
+def test_expected_counts_sum_to_the_events(family: str) -> None:
+    found = small(study=small_city.study(model={"families": [family]}))
+    assert found.expected_cells.sum() == pytest.approx(found.counts.sum(), rel=1e-6)
+
+
+def test_events_in_are_counted_or_dropped(terrain: RiskTerrain) -> None:
+    for cleaning in (terrain.events.cleaning, terrain.holdout_cleaning, *(f.cleaning for f in terrain.factors)):
+        assert cleaning is not None
+        assert cleaning.read == cleaning.kept + sum(cleaning.dropped.values())
+    assert terrain.counts.sum() == len(terrain.events)
+
+
+def test_score_is_the_product_of_the_values_present(terrain: RiskTerrain) -> None:
+    product = np.ones(terrain.grid.n_cells)
+    for column, v, rrv in zip(terrain.model.columns, terrain.model.variables, terrain.model.rrv, strict=True):
+        product *= np.where(terrain.design.indicator(column) == 1, rrv**v.sign, 1.0)
+    np.testing.assert_allclose(terrain.score_cells, product / product.min(), rtol=1e-12)
+    assert terrain.score_cells.min() == 1.0
+    mu = np.exp(terrain.model.intercept) * product
+    np.testing.assert_allclose(terrain.expected_cells, mu, rtol=1e-12)
+
+
+def test_bands_add_up(terrain: RiskTerrain) -> None:
+    assert sum(b.area_share for b in terrain.bands) == pytest.approx(1)
+    assert sum(b.event_share for b in terrain.bands) == pytest.approx(1)
+    assert sum(b.n_cells for b in terrain.bands) == terrain.grid.n_cells
+    assert sum(b.n_events for b in terrain.bands) == terrain.counts.sum()
+
+
+def test_bands_fall_back_where_two_sd_exceed_the_maximum() -> None:
+    score = np.repeat([1.0, 2.0], [50, 50])
+    bands, note = risk_bands(score, np.ones(100, dtype=np.int64))
+    assert "top 5 %" in note
+    assert bands[0].lower == 2.0
+    assert bands[0].n_cells == 50  # all that tie
+    flat, note = risk_bands(np.ones(10), np.zeros(10, dtype=np.int64))
+    assert "No band is highest" in note or "no band is highest" in note
+    assert sum(b.n_cells for b in flat) == 10
+
+
+def test_same_seed_any_threads_same_bytes(terrain: RiskTerrain) -> None:
+    for threads in (1, 2, 5):
+        other = small(threads=threads)
+        assert other.score_cells.tobytes() == terrain.score_cells.tobytes()
+        assert other.expected_cells.tobytes() == terrain.expected_cells.tobytes()
+        assert other.table.equals(terrain.table)
+
+
+def test_order_of_factors_does_not_matter(terrain: RiskTerrain) -> None:
+    study = small_city.study()
+    study["factors"] = study["factors"][::-1]
+    other = small(study=study)
+    np.testing.assert_allclose(other.score_cells, terrain.score_cells, rtol=1e-9)
+
+
+def test_holdout_is_scored_beside_baselines(terrain: RiskTerrain) -> None:
+    assert [v.name for v in terrain.holdout] == ["Risk terrain", "Past counts", "Kernel density (200 m)"]
+    frames = small_city.frames()
+    later = frames["events"]["date"] >= "2023"
+    assert terrain.holdout[0].n_events == int(later.sum())
+    top = {v.name: v.top[-1].hit_rate.expected for v in terrain.holdout}
+    assert top["Risk terrain"] > 0.3
+
+
+def test_arrays_and_table(terrain: RiskTerrain) -> None:
+    score = terrain.score
+    assert score.dims == ("y", "x")
+    assert score.shape == terrain.grid.shape
+    assert float(score.min()) == 1.0
+    table = terrain.table
+    assert (table["rrv_low"] <= table["rrv"]).all()
+    assert (table["rrv"] <= table["rrv_high"]).all()
+    assert (table["coefficient"] > 0).all()
+    cells = terrain.cells
+    assert cells["count"].sum() == terrain.counts.sum()
+    assert cells.geometry.area.iloc[0] == pytest.approx(terrain.grid.cell_area)
+    assert "Exp(" in terrain.formula
+    assert "RRS 1 to" in repr(terrain)
+
+
+def test_provenance_names_every_input(terrain: RiskTerrain) -> None:
+    p = terrain.provenance
+    assert set(p["inputs"]) == {"area", "outcome", "holdout", "factor bars", "factor roads", "factor parks"}
+    assert all(len(i["sha256"]) == 64 for i in p["inputs"].values())
+    assert p["seed"] == 0
+    assert p["versions"]["numpy"] == np.__version__
+    assert p["build"]["compiler"]
+
+
+def test_nothing_to_find_is_a_flat_terrain() -> None:
+    rng = np.random.default_rng(3)
+    frames = small_city.frames()
+    uniform = shapely.points(rng.uniform(0, small_city.SIDE, (300, 2)) + ORIGIN)
+    frames["events"] = gpd.GeoDataFrame({"date": ["2022-06-01"] * 300}, geometry=uniform, crs=CRS)
+    study = small_city.study()
+    del study["holdout"]
+    found = small(frames, study=study)
+    if found.model.variables:  # a chance finding is weak
+        assert found.score_cells.max() < 5
+    else:
+        assert set(found.score_cells) == {1.0}
+    assert found.expected_cells.sum() == pytest.approx(300, rel=1e-6)
+
+
+def test_findings() -> None:
+    study = small_city.study(grid={"block_length": 100, "cell_size": 120})
+    study["outcome"] |= {"name": "Drug arrests"}
+    study["holdout"] = {"start": "2022-06-01"}
+    codes = {f.code for f in small(study=study).findings}
+    assert {"enforcement", "bandwidth-below-cell", "holdout-overlap"} <= codes
+    study = small_city.study()
+    study["outcome"] |= {"enforcement": True, "end": "2022-01-20"}
+    codes = {f.code for f in small(study=study).findings}
+    assert {"enforcement", "few-events"} <= codes
+
+
+def test_feet_taken_for_metres_is_found() -> None:
+    frames = {k: v.to_crs("EPSG:2276") for k, v in small_city.frames().items()}  # US survey feet
+    findings = {f.code: f for f in small(frames).findings}
+    assert "The block length 100 ft is 30 m" in findings["block-length-unit"].message
+
+
+def test_any_crs_is_reprojected(terrain: RiskTerrain) -> None:
+    frames = small_city.frames()
+    frames["bars"] = frames["bars"].to_crs("EPSG:4326")
+    frames["events"] = frames["events"].to_crs("EPSG:3857")
+    other = small(frames)
+    assert other.counts.sum() == terrain.counts.sum()
+    assert other.table["factor"].tolist() == terrain.table["factor"].tolist()
+
+
+def test_progress_names_every_stage() -> None:
+    seen: dict[str, list[tuple[int, int]]] = {}
+    small(progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
+    assert list(seen) == ["layers", "surfaces", "culling", "stepwise", "terrain"]
+    for stage, calls in seen.items():
+        done = [d for d, _ in calls]
+        assert done == sorted(done), stage
+        assert calls[-1][0] == calls[-1][1], stage
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 20])
+def test_cancel_at_any_time(after: int) -> None:
+    asked = 0
+
+    def cancel() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > after
+
+    with pytest.raises(Cancelled):
+        small(cancel=cancel)
+    assert small().counts.sum() > 0  # the next call works
+
+
+def test_layers_in_memory_are_checked() -> None:
+    study, frames = Study.from_dict(small_city.study()), layers(small_city.frames())
+    with pytest.raises(InputError, match="'pubs' is no layer of the study"):
+        run(study, layers={**frames, "pubs": frames["bars"]})
+    bare = frames["bars"].set_crs(None, allow_override=True)
+    with pytest.raises(StudyError, match="the frame given has no CRS"):
+        run(study, layers={**frames, "bars": bare})
+    with pytest.raises(InputError, match="threads: found 0"):
+        run(study, layers=frames, threads=0)
+
+
+def test_duplicate_features_do_not_change_distances() -> None:
+    frames = small_city.frames()
+    study = small_city.study(factors=[{"name": "bars", "operationalization": "proximity"}])
+    frames["parks"], frames["roads"] = frames["bars"], frames["bars"]
+    once = run(Study.from_dict(study), layers={k: v for k, v in layers(frames).items() if k not in ("roads", "parks")})
+    frames["bars"] = pd.concat([frames["bars"], frames["bars"]], ignore_index=True)
+    twice = run(Study.from_dict(study), layers={k: v for k, v in layers(frames).items() if k not in ("roads", "parks")})
+    np.testing.assert_array_equal(once.score_cells, twice.score_cells)
