@@ -301,7 +301,7 @@ class RiskFactor:
         kind = _geometry_type(shapes)
         if kind == "mixed" and "density" in operationalizations:
             raise InputError(
-                f"{what}: mixes points, lines and polygons; their densities (a count, a length, an area) do not add up.",
+                f"{what}: mixes points, lines and polygons; a count, a length and an area do not add up to a density.",
                 hint='Use operationalization = "proximity", or split the layer by geometry type.',
             )
         centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
@@ -468,8 +468,8 @@ def _stray(
         Finding(
             "stray-features",
             what,
-            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.symbol} from the study "
-            f"area; the first is at ({raw[i][0]:g}, {raw[i][1]:g}){zero}. Check the coordinates and the CRS.",
+            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.symbol} from the "
+            f"study area; the first is at ({raw[i][0]:g}, {raw[i][1]:g}){zero}. Check the coordinates and the CRS.",
         )
     ]
 
