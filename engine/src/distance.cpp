@@ -284,13 +284,14 @@ Gathered gather(const Features& f, const Grid& grid) {
   std::size_t i = 0;
   const auto put = [&](Place a, Place b) {
     double* at = g.level.data.data() + i++;
-    const double ux = b.x - a.x, uy = b.y - a.y;
-    const double inv = 1.0 / (ux * ux + uy * uy);
+    double ux = b.x - a.x, uy = b.y - a.y;
+    double inv = 1.0 / (ux * ux + uy * uy);
+    if (!std::isfinite(inv)) ux = uy = inv = 0.0;  // too short to have a direction: a point
     at[0] = a.x;
     at[n] = a.y;
     at[2 * n] = ux;
     at[3 * n] = uy;
-    at[4 * n] = std::isfinite(inv) ? inv : 0.0;
+    at[4 * n] = inv;
   };
   for (const Place& a : points) put(a, a);
   each_segment([&](Place a, Place b) {
