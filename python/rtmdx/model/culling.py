@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from rtmdx import _stats
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.design import Design
+from rtmdx.model.families import check_counts
 from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
 
 __all__ = ["CullingPath", "CullingResult", "FoldSummary", "cull"]
@@ -155,19 +156,16 @@ class _HeldOut:
         return 2.0 * (self.saturated + loss)
 
 
-def _check_counts(design: Design, counts: ArrayLike, folds: ArrayLike) -> tuple[Float, NDArray[np.int64]]:
-    y = np.asarray(counts, dtype=np.float64)
-    if y.shape != (design.n_cells,):
-        raise InputError(f"counts have shape {y.shape}, expected ({design.n_cells},): one per kept cell.")
-    if not (np.isfinite(y).all() and (y >= 0).all() and (y == np.floor(y)).all()):
-        raise InputError("counts must be whole numbers >= 0 without missing values.")
+def _check_folds(folds: ArrayLike, n_cells: int) -> NDArray[np.int64]:
     fold = np.asarray(folds)
-    if fold.shape != y.shape or fold.dtype.kind not in "iu":
-        raise InputError(f"folds must be integers, one per kept cell, found {fold.dtype} {fold.shape}.")
+    if fold.shape != (n_cells,) or fold.dtype.kind not in "iu":
+        raise InputError(
+            f"folds are {fold.dtype} of shape {fold.shape}, expected integers of shape ({n_cells},)."
+        )
     fold = fold.astype(np.int64)
     if fold.min(initial=0) < 0 or fold.max(initial=0) < 1:
         raise InputError("folds must be numbered from 0, at least two of them.")
-    return y, fold
+    return fold
 
 
 def _check_options(
@@ -259,7 +257,8 @@ def cull(
     The method is a proximal Newton method with warm starts, screened by the sequential strong rule
     (Tibshirani et al. 2012, doi:10.1111/j.1467-9868.2011.01004.x) and verified over all variables.
     """
-    y, fold = _check_counts(design, counts, folds)
+    y = check_counts(design, counts)
+    fold = _check_folds(folds, design.n_cells)
     ridges = tuple(float(r) for r in ridge)
     _check_options(ridges, n_penalties, min_ratio, tolerance, threads)
     k = int(fold.max()) + 1
@@ -272,8 +271,8 @@ def cull(
         raise FitError("There are no events in the study area: nothing can be estimated.")
     if (fold_events == total).any():
         raise FitError(
-            f"All {total:.0f} events lie in fold {int(np.argmax(fold_events))}: without it there is nothing to fit.",
-            hint="Use stratified folds, or smaller blocks.",
+            f"All {total:.0f} events lie in fold {int(np.argmax(fold_events))}.",
+            hint="Without it there is nothing to fit: use stratified folds, or smaller blocks.",
         )
     summary = tuple(FoldSummary(f, int(fold_cells[f]), int(fold_events[f])) for f in range(k))
 
@@ -302,13 +301,23 @@ def cull(
         empty = np.zeros(0)
         paths = tuple(CullingPath(r, empty, empty, empty, np.zeros(0, np.int64), False) for r in ridges)
         return CullingResult(
-            (), np.zeros(rows.n_variables), whole.intercept, 0.0, ridges[0], 0.0, 0.0, paths, summary, rows.n_rows
+            (),
+            np.zeros(rows.n_variables),
+            whole.intercept,
+            0.0,
+            ridges[0],
+            0.0,
+            0.0,
+            paths,
+            summary,
+            rows.n_rows,
         )
     penalties = np.geomspace(lambda_max, min_ratio * lambda_max, n_penalties)
     penalties[0] = lambda_max
     scale = tolerance * lambda_max
     tasks = [
-        [_Task(solver(f, l2), held_out[f]) for f in range(k)] + [_Task(solver(None, l2), None)] for l2 in ridges
+        [_Task(solver(f, l2), held_out[f]) for f in range(k)] + [_Task(solver(None, l2), None)]
+        for l2 in ridges
     ]
     n_done, running = 0, [True] * len(ridges)
     with ThreadPoolExecutor(threads, thread_name_prefix="rtmdx-cull") as pool:
@@ -339,7 +348,10 @@ def cull(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
-        results = [_summarise(l2, group, penalties, fold_cells, n_penalties) for l2, group in zip(ridges, tasks, strict=True)]
+        results = [
+            _summarise(l2, group, penalties, fold_cells, n_penalties)
+            for l2, group in zip(ridges, tasks, strict=True)
+        ]
         best_r = min(range(len(ridges)), key=lambda r: (float(results[r].cv_deviance.min()), r))
         best = int(np.argmin(results[best_r].cv_deviance))
         final = solver(None, ridges[best_r])

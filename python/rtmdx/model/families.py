@@ -149,12 +149,14 @@ class CountModel:
         InputError
             If the design lacks a variable of the model.
         """
-        place = {v.name: (b, k) for b, block in enumerate(design.blocks) for k, v in enumerate(block.variables)}
+        place = {
+            v.name: (b, k) for b, block in enumerate(design.blocks) for k, v in enumerate(block.variables)
+        }
         missing = [v.name for v in self.variables if v.name not in place]
         if missing:
             raise InputError(
                 f"The design lacks {', '.join(missing)}.",
-                hint="Score with the design that the model was fitted to, or one built from the same factors.",
+                hint="Score with the design the model was fitted to, or one of the same factors.",
             )
         tables: dict[int, Float] = {}
         for variable, coefficient in zip(self.variables, self.coefficients, strict=True):

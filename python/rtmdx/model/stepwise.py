@@ -166,7 +166,9 @@ class _Cells:
         """The table without variable j; rows of merged patterns stay apart, which changes no sum."""
         x = np.delete(self.x, 1 + self.columns.index(j), axis=1)
         unique, number = np.unique(x, axis=0, return_inverse=True)
-        return CountTable(unique, number.ravel().astype(np.int32)[self.pattern], self.y, self.cells, self.constant)
+        return CountTable(
+            unique, number.ravel().astype(np.int32)[self.pattern], self.y, self.cells, self.constant
+        )
 
     def move_to(self, columns: list[int]) -> None:
         """Collapse anew by another set of variables."""
@@ -230,13 +232,14 @@ class _Search:
     def _try_add(self, j: int) -> tuple[TableFit | None, str | None]:
         cells = self.cells
         inside = cells.inside(j)
-        events = float(inside @ cells.y)
+        events = float(np.sum(inside * cells.y))
         reason = unusable(float(inside.sum()), events, float(self.design.n_cells), cells.n_events)
         if reason:
             return None, reason
         k = 1 + len(cells.columns)
-        mean = np.exp(cells.x @ self.fit.parameters[:k])[cells.pattern]
-        ratio = float(np.log(events / (inside @ mean)))
+        eta = np.empty(len(cells.x))
+        _stats.linear_predictor(cells.x, np.ascontiguousarray(self.fit.parameters[:k]), eta)
+        ratio = float(np.log(events / np.sum(inside * np.exp(eta)[cells.pattern])))
         start = self._start(None, self.design.variables[j].sign * min(max(ratio, -3.0), 3.0))
         return self._fit(cells.with_variable(j, inside), start)
 
@@ -302,7 +305,7 @@ class _Search:
         )
 
     def model(self) -> CountModel:
-        """The current model, fitted afresh with its variables in column order."""
+        """The current model, its variables in column order."""
         columns = sorted(self.cells.columns)
         order = np.array([self.cells.columns.index(j) for j in columns], dtype=np.intp)
         k = len(columns)
