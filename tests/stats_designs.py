@@ -94,9 +94,7 @@ def simulate(
     return rng.poisson(mu)
 
 
-def objective(
-    x: Float, y: NDArray[np.integer], b0: float, beta: Float, l1: float, l2: float
-) -> float:
+def objective(x: Float, y: NDArray[np.integer], b0: float, beta: Float, l1: float, l2: float) -> float:
     """The culling objective, written out."""
     eta = b0 + x @ beta
     return float(np.mean(np.exp(eta) - y * eta) + l1 * np.abs(beta).sum() + 0.5 * l2 * (beta @ beta))

@@ -111,9 +111,11 @@ def same(a: CullingResult, b: CullingResult) -> bool:
     return (
         a.selected == b.selected
         and a.coefficients.tobytes() == b.coefficients.tobytes()
-        and (a.intercept, a.penalty, a.ridge, a.kkt_residual) == (b.intercept, b.penalty, b.ridge, b.kkt_residual)
+        and (a.intercept, a.penalty, a.ridge, a.kkt_residual)
+        == (b.intercept, b.penalty, b.ridge, b.kkt_residual)
         and all(
-            p.cv_deviance.tobytes() == q.cv_deviance.tobytes() and p.n_nonzero.tolist() == q.n_nonzero.tolist()
+            p.cv_deviance.tobytes() == q.cv_deviance.tobytes()
+            and p.n_nonzero.tolist() == q.n_nonzero.tolist()
             for p, q in zip(a.paths, b.paths, strict=True)
         )
     )
@@ -241,7 +243,13 @@ def test_bad_input_is_named() -> None:
         cull(design, y, folds + 0.5)
     with pytest.raises(InputError, match="numbered from 0"):
         cull(design, y, np.zeros_like(folds))
-    for bad in ({"ridge": ()}, {"ridge": (-1.0,)}, {"n_penalties": 1}, {"min_ratio": 1.0}, {"tolerance": 0.0}):
+    for bad in (
+        {"ridge": ()},
+        {"ridge": (-1.0,)},
+        {"n_penalties": 1},
+        {"min_ratio": 1.0},
+        {"tolerance": 0.0},
+    ):
         with pytest.raises(InputError, match=next(iter(bad))):
             cull(design, y, folds, **bad)
     with pytest.raises(InputError, match="threads"):
