@@ -8,13 +8,13 @@ from glum import GeneralizedLinearRegressor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
-from stats_designs import binary_design, dense, objective, random_design, simulate
 
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.culling import CullingResult, cull
 from rtmdx.model.design import Design
 from rtmdx.model.folds import stratified_folds
 from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
+from stats_designs import binary_design, dense, objective, random_design, simulate
 
 
 def glum_fit(x, y, l1: float, l2: float, nonnegative: bool = True):

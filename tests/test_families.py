@@ -10,13 +10,14 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
-from stats_designs import binary_design, dense, random_design, simulate
 
 from rtmdx import _stats
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design
-from rtmdx.model.families import collapse, fit_count_model
-from rtmdx.model.likelihood import CountTable, fit_table
+from rtmdx.model.families import fit_count_model
+from rtmdx.model.likelihood import fit_table
+from rtmdx.model.tables import CellTable, CountTable
+from stats_designs import binary_design, dense, random_design, simulate
 
 
 def log_likelihood(family: str, eta, y, theta: float = 0.0) -> float:
@@ -178,7 +179,9 @@ def test_small_dispersion_tends_to_poisson_at_the_right_rate() -> None:
 
 def test_collapsed_table_loses_nothing() -> None:
     design, y, columns = sample(2)
-    table = collapse(design, y, columns)
+    cells = CellTable(design, y.astype(float))
+    cells.move_to(list(columns))
+    table = cells.table()
     assert table.n_cells == 1500
     assert table.n_events == y.sum()
     assert len(table.y) < 300

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stats_designs import bits_block, dense
 
 from rtmdx.model.design import Design
 from rtmdx.model.families import CountModel, fit_count_model
 from rtmdx.model.stepwise import stepwise
+from stats_designs import bits_block, dense
 
 INTERCEPT, BUS, DETACHED, LOG_S = -3.3565, 3.0617, 2.1578, 1.6985
 CELLS, EVENTS = 9199, 13857

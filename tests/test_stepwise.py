@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import optimize, stats
-from stats_designs import binary_design, bits_block, dense, proximity_block, random_design, simulate, variable
 
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.design import Block, Design
 from rtmdx.model.families import fit_count_model
 from rtmdx.model.stepwise import stepwise
+from stats_designs import binary_design, bits_block, dense, proximity_block, random_design, simulate, variable
 
 
 def oracle_fit(x, y, family: str):

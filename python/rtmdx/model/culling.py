@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtmdx import _stats
 from rtmdx.errors import Cancelled, FitError, InputError
+from rtmdx.model.crossvalidation import STAGE, HeldOut, PathTask, fold_deviance, has_turned, mean_and_error
 from rtmdx.model.design import Design
 from rtmdx.model.families import check_counts
 from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
@@ -25,9 +25,6 @@ from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
 __all__ = ["CullingPath", "CullingResult", "FoldSummary", "cull"]
 
 Float = NDArray[np.float64]
-
-STAGE = 10  # penalties per stage: the stopping rule is looked at only between stages
-PATIENCE = 10  # penalties beyond the best one before the path may stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,61 +96,6 @@ class CullingResult:
     paths: tuple[CullingPath, ...]
     folds: tuple[FoldSummary, ...]
     n_rows: int
-
-
-class _Task:
-    """One penalised fit along the path: the cells outside one fold (or all cells) at one ridge."""
-
-    def __init__(self, solver: PathSolver, held_out: _HeldOut | None) -> None:
-        self.solver = solver
-        self.held_out = held_out
-        self.deviance: list[float] = []
-        self.coefficients: list[Float] = []
-        self.done = 0
-
-    def run(self, penalties: Float, start: int, stop: int, tolerance: float) -> None:
-        """Solve penalties start .. stop - 1, each from the solution before."""
-        solver = self.solver
-        last = len(penalties) - 1
-        for m in range(start, stop):
-            previous = penalties[m - 1] if m else max(penalties[0], solver.lambda_max)
-            solver.solve(penalties[m], previous, penalties[min(m + 2, last)], tolerance)
-            if self.held_out is None:
-                self.coefficients.append(solver.beta.copy())
-            else:
-                self.deviance.append(self.held_out.deviance(solver))
-            self.done = m + 1
-
-
-class _HeldOut:
-    """The cells of one fold, by row, and their Poisson deviance under a fit."""
-
-    def __init__(self, rows: CodedRows, counts: Float, where: NDArray[np.bool_]) -> None:
-        cells = rows.sum_cells(None, where)
-        events = rows.sum_cells(counts, where)
-        self.rows = np.flatnonzero(cells).astype(np.int32)
-        self.cells = cells[self.rows]
-        self.events = events[self.rows]
-        self.n = float(cells.sum())
-        y = counts[where]
-        y = y[y > 0]
-        self.saturated = float(np.sum(y * np.log(y)) - y.sum())
-
-    def deviance(self, solver: PathSolver) -> float:
-        """2 sum(y log(y / mu) - (y - mu)) over the held-out cells."""
-        words = solver.words
-        if words is None:
-            raise AssertionError("the solver has not been run")
-        loss = _stats.held_out_loss(
-            words.words,
-            words.offsets,
-            words.table(solver.beta[words.columns]),
-            solver.intercept,
-            self.rows,
-            self.cells,
-            self.events,
-        )
-        return 2.0 * (self.saturated + loss)
 
 
 def _check_folds(folds: ArrayLike, n_cells: int) -> NDArray[np.int64]:
@@ -279,7 +221,7 @@ def cull(
     stop = threading.Event()
     rows = CodedRows(design)
     every = Words(rows, np.arange(rows.n_variables), GRADIENT_CODES)
-    held_out = [_HeldOut(rows, y, fold == f) for f in range(k)]
+    held_out = [HeldOut(rows, y, fold == f) for f in range(k)]
     all_cells = rows.sum_cells(None)
     all_xty = every.sums(rows.sum_cells(y))
 
@@ -316,7 +258,7 @@ def cull(
     penalties[0] = lambda_max
     scale = tolerance * lambda_max
     tasks = [
-        [_Task(solver(f, l2), held_out[f]) for f in range(k)] + [_Task(solver(None, l2), None)]
+        [PathTask(solver(f, l2), held_out[f]) for f in range(k)] + [PathTask(solver(None, l2), None)]
         for l2 in ridges
     ]
     n_done, running = 0, [True] * len(ridges)
@@ -342,7 +284,7 @@ def cull(
                     job.result()
                 n_done = end
                 for r, group in enumerate(tasks):
-                    running[r] = running[r] and not _has_turned(_fold_deviance(group), fold_cells)
+                    running[r] = running[r] and not has_turned(fold_deviance(group), fold_cells)
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -376,34 +318,10 @@ def cull(
     )
 
 
-def _fold_deviance(group: list[_Task]) -> Float:
-    """Held-out deviance, shape (k, penalties done)."""
-    return np.array([task.deviance for task in group if task.held_out is not None])
-
-
-def _mean_and_error(deviance: Float, cells: NDArray[np.int64]) -> tuple[Float, Float]:
-    """Mean per cell over folds weighted by their cells, and its standard error between folds."""
-    share = (cells / cells.sum())[:, None]
-    per_cell = deviance / cells[:, None]
-    mean = (share * per_cell).sum(axis=0)
-    error = np.sqrt((share * (per_cell - mean) ** 2).sum(axis=0) / (len(cells) - 1))
-    return mean, error
-
-
-def _has_turned(deviance: Float, cells: NDArray[np.int64]) -> bool:
-    """The stopping rule of `cull`."""
-    mean, _ = _mean_and_error(deviance, cells)
-    best, last = int(np.argmin(mean)), len(mean) - 1
-    if last - best < PATIENCE:
-        return False
-    rise, error = _mean_and_error((deviance[:, last] - deviance[:, best])[:, None], cells)
-    return bool(rise[0] > error[0])
-
-
 def _summarise(
-    ridge: float, group: list[_Task], penalties: Float, cells: NDArray[np.int64], asked: int
+    ridge: float, group: list[PathTask], penalties: Float, cells: NDArray[np.int64], asked: int
 ) -> CullingPath:
-    mean, error = _mean_and_error(_fold_deviance(group), cells)
+    mean, error = mean_and_error(fold_deviance(group), cells)
     nonzero = np.array([np.count_nonzero(b) for b in group[-1].coefficients], dtype=np.int64)
     m = len(mean)
     return CullingPath(ridge, penalties[:m].copy(), mean, error, nonzero, m < asked)

@@ -13,12 +13,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from rtmdx import _stats
 from rtmdx.errors import FitError
+from rtmdx.model.tables import CountTable
 
-__all__ = ["FAMILIES", "CountTable", "Family", "TableFit", "fit_table"]
+__all__ = ["FAMILIES", "Family", "TableFit", "fit_table"]
 
 Family = Literal["poisson", "nbii", "nb2"]
 FAMILIES: tuple[Family, ...] = ("poisson", "nbii", "nb2")
@@ -29,52 +29,6 @@ MAX_STEPS = 100
 MAX_COEFFICIENT = 30.0  # beyond it a coefficient is taken to be running to infinity
 MIN_LOG_DISPERSION = -18.0  # below it the negative binomial is the Poisson to rounding
 DECREMENT = 1e-16  # twice the gain in log L still promised when a fit is accepted
-
-
-@dataclass(frozen=True)
-class CountTable:
-    """Cells counted by covariate pattern and count.
-
-    Attributes
-    ----------
-    x : float64 array, shape (n_patterns, 1 + k)
-        Design rows of the patterns; the first column is 1, the others are ``sign * indicator``.
-    pattern : int32 array, shape (n_rows,)
-        Pattern of each row of the table.
-    y, cells : float64 arrays, shape (n_rows,)
-        Count, and number of cells that have it.
-    constant : float
-        The sum over cells of ``lgamma(y + 1)``.
-    """
-
-    x: Float
-    pattern: NDArray[np.int32]
-    y: Float
-    cells: Float
-    constant: float
-
-    @classmethod
-    def of(cls, x: Float, pattern: NDArray[np.int32], y: Float, cells: Float) -> CountTable:
-        """Build a table and its constant; rows without cells are left out."""
-        keep = cells > 0
-        y, cells = y[keep], cells[keep]
-        return cls(
-            np.ascontiguousarray(x),
-            np.ascontiguousarray(pattern[keep]),
-            y,
-            cells,
-            float(np.sum(cells * gammaln(y + 1.0))),
-        )
-
-    @property
-    def n_cells(self) -> float:
-        """Number of cells."""
-        return float(self.cells.sum())
-
-    @property
-    def n_events(self) -> float:
-        """Number of events."""
-        return float(np.sum(self.cells * self.y))
 
 
 @dataclass(frozen=True)
@@ -204,7 +158,7 @@ def _maximise(like: _Likelihood, start: Float) -> tuple[Float, float, int]:
 
 def _poisson(table: CountTable, start: Float | None) -> TableFit:
     n_patterns, k = table.x.shape
-    cells = np.bincount(table.pattern, weights=table.cells, minlength=n_patterns)
+    cells = np.bincount(table.pattern, weights=table.cells, minlength=n_patterns).astype(np.float64)
     events = np.bincount(table.pattern, weights=table.cells * table.y, minlength=n_patterns)
     # Events enter a Poisson likelihood by their sum alone: one row per pattern, with its mean count.
     seen = np.flatnonzero(cells)

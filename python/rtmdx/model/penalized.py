@@ -75,7 +75,7 @@ class CodedRows:
         if values is None:
             return np.bincount(row, minlength=self.n_rows).astype(np.float64)
         weights = values if where is None else values[where]
-        return np.bincount(row, weights=weights, minlength=self.n_rows)
+        return np.bincount(row, weights=weights, minlength=self.n_rows).astype(np.float64)
 
     def effective_codes(self, block: int, mask: int) -> tuple[list[int], list[int]]:
         """Renumber a block's codes by the variables in `mask`: (bits of each new code, new code of each)."""
@@ -250,7 +250,7 @@ class PathSolver:
     def _steepness(self, sums: Float, xty: Float, total: float | None = None) -> Float:
         """Minus the gradient of the unpenalised loss: (X'y - X'mu) / n."""
         scale = self.events / (self.total if total is None else total)
-        return cast(Float, (xty - scale * sums) / self.n)
+        return (xty - scale * sums) / self.n
 
     def violations(self, slope: Float, beta: Float, l1: float) -> Float:
         """Distance of each variable from the optimality (KKT) conditions.
@@ -265,7 +265,8 @@ class PathSolver:
     def _screen(self, l1: float, previous: float) -> NDArray[np.bool_]:
         """The sequential strong rule: variables that may be nonzero at l1, given the slopes at `previous`."""
         slope = self.slope if self.nonnegative else np.abs(self.slope)
-        return (self.beta != 0.0) | (slope >= 2.0 * l1 - previous)
+        keep: NDArray[np.bool_] = (self.beta != 0.0) | (slope >= 2.0 * l1 - previous)
+        return keep
 
     def _work_on(self, keep: NDArray[np.bool_]) -> None:
         self.words = Words(self.rows, np.flatnonzero(keep), GRAM_CODES)
