@@ -16,17 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtmdx import _stats
 from rtmdx.errors import Cancelled, FitError, InputError
+from rtmdx.model.crossvalidation import STAGE, HeldOut, PathTask, fold_deviance, has_turned, mean_and_error
 from rtmdx.model.design import Design
+from rtmdx.model.families import check_counts
 from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
 
 __all__ = ["CullingPath", "CullingResult", "FoldSummary", "cull"]
 
 Float = NDArray[np.float64]
-
-STAGE = 10  # penalties per stage: the stopping rule is looked at only between stages
-PATIENCE = 10  # penalties beyond the best one before the path may stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,74 +98,16 @@ class CullingResult:
     n_rows: int
 
 
-class _Task:
-    """One penalised fit along the path: the cells outside one fold (or all cells) at one ridge."""
-
-    def __init__(self, solver: PathSolver, held_out: _HeldOut | None) -> None:
-        self.solver = solver
-        self.held_out = held_out
-        self.deviance: list[float] = []
-        self.coefficients: list[Float] = []
-        self.done = 0
-
-    def run(self, penalties: Float, start: int, stop: int, tolerance: float) -> None:
-        """Solve penalties start .. stop - 1, each from the solution before."""
-        solver = self.solver
-        last = len(penalties) - 1
-        for m in range(start, stop):
-            previous = penalties[m - 1] if m else max(penalties[0], solver.lambda_max)
-            solver.solve(penalties[m], previous, penalties[min(m + 2, last)], tolerance)
-            if self.held_out is None:
-                self.coefficients.append(solver.beta.copy())
-            else:
-                self.deviance.append(self.held_out.deviance(solver))
-            self.done = m + 1
-
-
-class _HeldOut:
-    """The cells of one fold, by row, and their Poisson deviance under a fit."""
-
-    def __init__(self, rows: CodedRows, counts: Float, where: NDArray[np.bool_]) -> None:
-        cells = rows.sum_cells(None, where)
-        events = rows.sum_cells(counts, where)
-        self.rows = np.flatnonzero(cells).astype(np.int32)
-        self.cells = cells[self.rows]
-        self.events = events[self.rows]
-        self.n = float(cells.sum())
-        y = counts[where]
-        y = y[y > 0]
-        self.saturated = float(np.sum(y * np.log(y)) - y.sum())
-
-    def deviance(self, solver: PathSolver) -> float:
-        """2 sum(y log(y / mu) - (y - mu)) over the held-out cells."""
-        words = solver.words
-        if words is None:
-            raise AssertionError("the solver has not been run")
-        loss = _stats.held_out_loss(
-            words.words,
-            words.offsets,
-            words.table(solver.beta[words.columns]),
-            solver.intercept,
-            self.rows,
-            self.cells,
-            self.events,
-        )
-        return 2.0 * (self.saturated + loss)
-
-
-def _check_counts(design: Design, counts: ArrayLike, folds: ArrayLike) -> tuple[Float, NDArray[np.int64]]:
-    y = np.asarray(counts, dtype=np.float64)
-    if y.shape != (design.n_cells,):
-        raise InputError(f"counts have shape {y.shape}, expected ({design.n_cells},): one per kept cell.")
-    if not (np.isfinite(y).all() and (y >= 0).all() and (y == np.floor(y)).all()):
-        raise InputError("counts must be whole numbers >= 0 without missing values.")
+def _check_folds(folds: ArrayLike, n_cells: int) -> NDArray[np.int64]:
     fold = np.asarray(folds)
-    if fold.shape != y.shape or fold.dtype.kind not in "iu":
-        raise InputError(f"folds must be integers, one per kept cell, found {fold.dtype} {fold.shape}.")
+    if fold.shape != (n_cells,) or fold.dtype.kind not in "iu":
+        raise InputError(
+            f"folds are {fold.dtype} of shape {fold.shape}, expected integers of shape ({n_cells},)."
+        )
     fold = fold.astype(np.int64)
     if fold.min(initial=0) < 0 or fold.max(initial=0) < 1:
         raise InputError("folds must be numbered from 0, at least two of them.")
-    return y, fold
+    return fold
 
 
 def _check_options(
@@ -259,7 +199,8 @@ def cull(
     The method is a proximal Newton method with warm starts, screened by the sequential strong rule
     (Tibshirani et al. 2012, doi:10.1111/j.1467-9868.2011.01004.x) and verified over all variables.
     """
-    y, fold = _check_counts(design, counts, folds)
+    y = check_counts(design, counts)
+    fold = _check_folds(folds, design.n_cells)
     ridges = tuple(float(r) for r in ridge)
     _check_options(ridges, n_penalties, min_ratio, tolerance, threads)
     k = int(fold.max()) + 1
@@ -272,15 +213,15 @@ def cull(
         raise FitError("There are no events in the study area: nothing can be estimated.")
     if (fold_events == total).any():
         raise FitError(
-            f"All {total:.0f} events lie in fold {int(np.argmax(fold_events))}: without it there is nothing to fit.",
-            hint="Use stratified folds, or smaller blocks.",
+            f"All {total:.0f} events lie in fold {int(np.argmax(fold_events))}.",
+            hint="Without it there is nothing to fit: use stratified folds, or smaller blocks.",
         )
     summary = tuple(FoldSummary(f, int(fold_cells[f]), int(fold_events[f])) for f in range(k))
 
     stop = threading.Event()
     rows = CodedRows(design)
     every = Words(rows, np.arange(rows.n_variables), GRADIENT_CODES)
-    held_out = [_HeldOut(rows, y, fold == f) for f in range(k)]
+    held_out = [HeldOut(rows, y, fold == f) for f in range(k)]
     all_cells = rows.sum_cells(None)
     all_xty = every.sums(rows.sum_cells(y))
 
@@ -302,13 +243,23 @@ def cull(
         empty = np.zeros(0)
         paths = tuple(CullingPath(r, empty, empty, empty, np.zeros(0, np.int64), False) for r in ridges)
         return CullingResult(
-            (), np.zeros(rows.n_variables), whole.intercept, 0.0, ridges[0], 0.0, 0.0, paths, summary, rows.n_rows
+            (),
+            np.zeros(rows.n_variables),
+            whole.intercept,
+            0.0,
+            ridges[0],
+            0.0,
+            0.0,
+            paths,
+            summary,
+            rows.n_rows,
         )
     penalties = np.geomspace(lambda_max, min_ratio * lambda_max, n_penalties)
     penalties[0] = lambda_max
     scale = tolerance * lambda_max
     tasks = [
-        [_Task(solver(f, l2), held_out[f]) for f in range(k)] + [_Task(solver(None, l2), None)] for l2 in ridges
+        [PathTask(solver(f, l2), held_out[f]) for f in range(k)] + [PathTask(solver(None, l2), None)]
+        for l2 in ridges
     ]
     n_done, running = 0, [True] * len(ridges)
     with ThreadPoolExecutor(threads, thread_name_prefix="rtmdx-cull") as pool:
@@ -333,13 +284,16 @@ def cull(
                     job.result()
                 n_done = end
                 for r, group in enumerate(tasks):
-                    running[r] = running[r] and not _has_turned(_fold_deviance(group), fold_cells)
+                    running[r] = running[r] and not has_turned(fold_deviance(group), fold_cells)
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
-        results = [_summarise(l2, group, penalties, fold_cells, n_penalties) for l2, group in zip(ridges, tasks, strict=True)]
+        results = [
+            _summarise(l2, group, penalties, fold_cells, n_penalties)
+            for l2, group in zip(ridges, tasks, strict=True)
+        ]
         best_r = min(range(len(ridges)), key=lambda r: (float(results[r].cv_deviance.min()), r))
         best = int(np.argmin(results[best_r].cv_deviance))
         final = solver(None, ridges[best_r])
@@ -364,34 +318,10 @@ def cull(
     )
 
 
-def _fold_deviance(group: list[_Task]) -> Float:
-    """Held-out deviance, shape (k, penalties done)."""
-    return np.array([task.deviance for task in group if task.held_out is not None])
-
-
-def _mean_and_error(deviance: Float, cells: NDArray[np.int64]) -> tuple[Float, Float]:
-    """Mean per cell over folds weighted by their cells, and its standard error between folds."""
-    share = (cells / cells.sum())[:, None]
-    per_cell = deviance / cells[:, None]
-    mean = (share * per_cell).sum(axis=0)
-    error = np.sqrt((share * (per_cell - mean) ** 2).sum(axis=0) / (len(cells) - 1))
-    return mean, error
-
-
-def _has_turned(deviance: Float, cells: NDArray[np.int64]) -> bool:
-    """The stopping rule of `cull`."""
-    mean, _ = _mean_and_error(deviance, cells)
-    best, last = int(np.argmin(mean)), len(mean) - 1
-    if last - best < PATIENCE:
-        return False
-    rise, error = _mean_and_error((deviance[:, last] - deviance[:, best])[:, None], cells)
-    return bool(rise[0] > error[0])
-
-
 def _summarise(
-    ridge: float, group: list[_Task], penalties: Float, cells: NDArray[np.int64], asked: int
+    ridge: float, group: list[PathTask], penalties: Float, cells: NDArray[np.int64], asked: int
 ) -> CullingPath:
-    mean, error = _mean_and_error(_fold_deviance(group), cells)
+    mean, error = mean_and_error(fold_deviance(group), cells)
     nonzero = np.array([np.count_nonzero(b) for b in group[-1].coefficients], dtype=np.int64)
     m = len(mean)
     return CullingPath(ridge, penalties[:m].copy(), mean, error, nonzero, m < asked)
