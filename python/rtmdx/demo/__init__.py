@@ -1,0 +1,6 @@
+"""An invented city with planted risks: the default input of ``rtmdx demo``."""
+
+from rtmdx.demo.city import City, make_city
+from rtmdx.demo.events import PlantedRisk
+
+__all__ = ["City", "PlantedRisk", "make_city"]
