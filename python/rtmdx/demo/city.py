@@ -11,12 +11,22 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rtmdx.demo.events import FIT, HOLDOUT, PLANTED, PlantedRisk, draw_counts, draw_dates, indicator, place_events
+from rtmdx.demo.events import (
+    FIT,
+    HOLDOUT,
+    PLANTED,
+    PlantedRisk,
+    draw_counts,
+    draw_dates,
+    indicator,
+    place_events,
+)
 from rtmdx.demo.factors import FACTORS, make_factors
 from rtmdx.demo.land import ORIGIN, make_land
 from rtmdx.demo.population import GROUPS, make_people
 from rtmdx.demo.streets import make_town
 from rtmdx.demo.writing import study_text, write_layers
+from rtmdx.errors import InputError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -84,12 +94,19 @@ def make_city(seed: int = 0) -> City:
     Parameters
     ----------
     seed : int
-        Same seed, same city.
+        Same seed, same city. 0 or more.
+
+    Raises
+    ------
+    InputError
+        `seed` is negative.
     """
     import geopandas as gpd
 
     from rtmdx.space.grid import Grid
 
+    if seed < 0:
+        raise InputError(f"seed is {seed}, expected a whole number of 0 or more.")
     streams = np.random.SeedSequence(seed).spawn(len(_SUBJECTS))
     rngs = {name: np.random.default_rng(stream) for name, stream in zip(_SUBJECTS, streams, strict=True)}
     land = make_land(rngs["land"])

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-
 from rtmdx.space.surfaces import density_array, distance_array
 
 if TYPE_CHECKING:
     from rtmdx.space.grid import Grid
 
-__all__ = ["FIT", "HOLDOUT", "PLANTED", "PlantedRisk", "draw_counts", "draw_dates", "indicator", "place_events"]
+__all__ = [
+    "FIT",
+    "HOLDOUT",
+    "PLANTED",
+    "PlantedRisk",
+    "draw_counts",
+    "draw_dates",
+    "indicator",
+    "place_events",
+]
 
 FIT = (np.datetime64("2022-01-01"), np.datetime64("2023-12-31"))
 HOLDOUT = (np.datetime64("2024-01-01"), np.datetime64("2024-12-31"))
@@ -56,7 +64,9 @@ PLANTED = (
 )
 
 
-def indicator(risk: PlantedRisk, shapes: NDArray[np.object_], grid: Grid, block_length: float) -> NDArray[np.bool_]:
+def indicator(
+    risk: PlantedRisk, shapes: NDArray[np.object_], grid: Grid, block_length: float
+) -> NDArray[np.bool_]:
     """Return where the risk is present, shape (n_cells,): the 0/1 variable rtmdx computes."""
     reach = risk.blocks * block_length
     if risk.operationalization == "proximity":
@@ -99,8 +109,8 @@ def place_events(
 
     def inside(at: NDArray[np.float64]) -> NDArray[np.bool_]:
         x, y = at.T
-        fits = (x > west + margin) & (x < west + size - margin) & (y < north - margin) & (y > north - size + margin)
-        held: NDArray[np.bool_] = fits & shapely.intersects_xy(area, x, y)
+        off = np.maximum(np.abs(x - west - size / 2), np.abs(north - y - size / 2))
+        held: NDArray[np.bool_] = (off < size / 2 - margin) & shapely.intersects_xy(area, x, y)
         return held
 
     at = np.column_stack([west + 0.5 * size, north - 0.5 * size])
@@ -117,8 +127,9 @@ def place_events(
 
     tree = shapely.STRtree(streets)
     event, street = tree.query_nearest(shapely.points(at), all_matches=False)
-    line, place = streets[street], shapely.points(at[event])
-    foot = shapely.get_coordinates(shapely.line_interpolate_point(line, shapely.line_locate_point(line, place)))
+    line = streets[street]
+    along = shapely.line_locate_point(line, shapely.points(at[event]))
+    foot = shapely.get_coordinates(shapely.line_interpolate_point(line, along))
     away = at[event] - foot
     far = np.hypot(*away.T)
     front = rng.uniform(7, 16, event.size)

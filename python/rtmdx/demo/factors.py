@@ -61,7 +61,7 @@ class _Sites:
     def __init__(self, land: Land, town: Town) -> None:
         self.land = land
         self.town = town
-        self.middle = shapely.get_coordinates(shapely.line_interpolate_point(town.streets, 0.5, normalized=True))
+        self.middle = _middles(town.streets)
         self.length = shapely.length(town.streets)
         self.main = np.isin(town.kind, ["arterial", "avenue"])
         self.local = np.isin(town.kind, ["street", "cul-de-sac"])
@@ -86,6 +86,10 @@ class _Sites:
         side = rng.choice([-1.0, 1.0], street.size) * rng.uniform(8, 15, street.size)
         out: Points = a + side[:, None] * normal
         return out
+
+
+def _middles(lines: NDArray[np.object_]) -> Points:
+    return shapely.get_coordinates(shapely.line_interpolate_point(lines, 0.5, normalized=True))
 
 
 def _thin(at: Points, gap: float, n: int) -> Points:
@@ -125,8 +129,16 @@ def _convenience(sites: _Sites, rng: np.random.Generator) -> Points:
 
 
 def _bus_stops(sites: _Sites, rng: np.random.Generator) -> Points:
-    """Bus stops: every two to three blocks along the main streets."""
-    return _thin(sites.along(rng, sites.main.astype(float), 1500), 270.0, 150)
+    """Bus stops: every two to three blocks along main and riverside streets."""
+    land = sites.land
+    stops = []
+    for route in [*land.arterials, land.avenue, *land.drives]:
+        where = np.arange(rng.uniform(0, 280), shapely.length(route), 280.0)
+        where += rng.uniform(-30, 30, where.size)
+        stops.append(shapely.get_coordinates(shapely.line_interpolate_point(route, where)))
+    at = np.concatenate(stops)
+    at += rng.choice([-1.0, 1.0], at.shape) * rng.uniform(5, 8, at.shape)
+    return _thin(at[shapely.intersects_xy(land.area, *at.T)], 170.0, len(at))
 
 
 def _liquor(sites: _Sites, rng: np.random.Generator) -> Points:
@@ -147,7 +159,7 @@ def _spread(sites: _Sites, rng: np.random.Generator, n: int, gap: float, people:
 def _dark_streets(town: Town, rng: np.random.Generator) -> NDArray[np.object_]:
     """Poorly lit streets: short runs of neighbouring local streets."""
     local = np.flatnonzero(town.kind == "street")
-    middle = shapely.get_coordinates(shapely.line_interpolate_point(town.streets[local], 0.5, normalized=True))
+    middle = _middles(town.streets[local])
     seeds = _thin(middle[rng.permutation(local.size)], 380.0, 48)
     dark = np.zeros(local.size, dtype=bool)
     for seed in seeds:
@@ -165,8 +177,8 @@ def _parking(sites: _Sites, rng: np.random.Generator) -> NDArray[np.object_]:
     centre = shapely.get_coordinates(shapely.centroid(blocks))
     weight = 1.5 * np.exp(-((np.hypot(*(centre - sites.land.downtown).T) / 650) ** 2))
     main = shapely.union_all(sites.town.streets[sites.main])
-    weight += 0.5 * (shapely.distance(blocks, main) < 25) + 0.6 * (shapely.distance(blocks, sites.land.motorway) < 40)
-    weight += 0.03
+    weight += 0.5 * (shapely.distance(blocks, main) < 25)
+    weight += 0.6 * (shapely.distance(blocks, sites.land.motorway) < 40) + 0.03
     order = rng.choice(blocks.size, size=75, replace=False, p=weight / weight.sum())
     lots = []
     for block in blocks[order]:

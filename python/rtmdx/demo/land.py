@@ -66,7 +66,8 @@ def make_land(rng: np.random.Generator) -> Land:
     downtown = np.array([bank(down_y) - 520.0, down_y])
     tilt = rng.uniform(-0.04, 0.04)
     across = [_wavy(rng, level + rng.uniform(-60, 60), 55, tilt) for level in (-1650, -560, 480, 1500)]
-    along = [_wavy(rng, level + rng.uniform(-70, 70), 45, -tilt, upright=True) for level in (-2050, -1080, 2050)]
+    levels = (-2050, -1080, 2050)
+    along = [_wavy(rng, level + rng.uniform(-70, 70), 45, -tilt, upright=True) for level in levels]
     corner = np.array([-3300.0, 2350.0 + rng.uniform(-150, 150)])
     avenue = shapely.linestrings([downtown, downtown + 0.45 * (corner - downtown) + [40, -60], corner])
 
@@ -111,11 +112,23 @@ def _limits(rng: np.random.Generator) -> Any:
     for i in range(n):
         j = (i + 1) % n
         ring.append((x[i], y[i]))
-        if stepped[i] and abs(np.sin(angle[i] + angle[j])) > 0.5:  # a jog, by its inner corner: the ring cannot cross itself
+        # a jog goes by its inner corner: the ring cannot cross itself
+        if stepped[i] and abs(np.sin(angle[i] + angle[j])) > 0.5:
             ring.append((x[i], y[j]) if x[i] ** 2 + y[j] ** 2 < x[j] ** 2 + y[i] ** 2 else (x[j], y[i]))
-    limits = shapely.set_precision(shapely.make_valid(shapely.polygons(np.round(ring))), 1.0)
+    limits = shapely.set_precision(shapely.make_valid(shapely.polygons(np.round(_blunt(ring)))), 1.0)
     parts = shapely.get_parts(limits)
     return parts[np.argmax(shapely.area(parts))]
+
+
+def _blunt(ring: list[tuple[float, float]]) -> NDArray[np.float64]:
+    """Drop the corners of a ring that are sharper than 65 degrees."""
+    at = np.array(ring)
+    while True:
+        back, ahead = np.roll(at, 1, axis=0) - at, np.roll(at, -1, axis=0) - at
+        cosine = (back * ahead).sum(axis=1) / np.maximum(np.hypot(*back.T) * np.hypot(*ahead.T), 1e-9)
+        if cosine.max() < np.cos(np.radians(65)):
+            return at
+        at = np.delete(at, np.argmax(cosine), axis=0)
 
 
 def _meander(rng: np.random.Generator) -> Any:
@@ -123,7 +136,8 @@ def _meander(rng: np.random.Generator) -> Any:
     wide, long = rng.uniform(300, 380), rng.uniform(3200, 3700)
 
     def bank(y: Any) -> Any:
-        return middle + wide * np.sin(2 * np.pi * y / long + phase1) + 75 * np.sin(2 * np.pi * y / 1500 + phase2)
+        bends = wide * np.sin(2 * np.pi * y / long + phase1)
+        return middle + bends + 75 * np.sin(2 * np.pi * y / 1500 + phase2)
 
     return bank
 

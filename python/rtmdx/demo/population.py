@@ -64,9 +64,7 @@ def make_people(land: Land, town: Town, rng: np.random.Generator) -> People:
     return People(rng.multinomial(total, share).astype(np.int64), decline, sites)
 
 
-def bumps(
-    at: NDArray[np.float64], sites: NDArray[np.float64], spread: float
-) -> NDArray[np.float64]:
+def bumps(at: NDArray[np.float64], sites: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
     """Sum of bell shapes of height 1 around `sites`, shape (n,)."""
     squared = ((at[:, None, :] - sites[None, :, :]) ** 2).sum(axis=2)
     out: NDArray[np.float64] = np.exp(-squared / (2 * spread**2)).sum(axis=1)

@@ -48,7 +48,7 @@ class Town:
     streets : object array of LineString
         One per stretch between two crossings.
     kind : str array
-        "avenue", "arterial", "bridge", "street" or "cul-de-sac", one per stretch.
+        "avenue", "arterial", "riverside", "bridge", "street" or "cul-de-sac", one per stretch.
     blocks : object array of Polygon
         Land between streets, without parks.
     district : str array
@@ -86,25 +86,27 @@ def make_town(land: Land, rng: np.random.Generator) -> Town:
 
     fixed = is_main | is_limit | (left < 0) | (right < 0)
     group = _merge(edges, faces, left, right, fixed, district, open_land, rng)
-    in_park = _park_faces(faces, land)
-    large_park = shapely.union_all(faces[in_park])
-
+    large_park = _large_park(faces, main, land)
+    in_park = shapely.contains_properly(shapely.buffer(large_park, 12.0), faces)
     same = (left >= 0) & (right >= 0) & (group[left] == group[right]) & ~fixed
     inside_park = (left >= 0) & (right >= 0) & in_park[left] & in_park[right]
     both_open = (left >= 0) & (right >= 0) & open_land[left] & open_land[right] & ~is_main
-    gone = same | inside_park | is_limit | is_motorway | both_open
+    gone = same | (inside_park & ~is_main) | is_limit | is_motorway | both_open
     stubs = _stubs(edges[same & ~inside_park], rng)
     streets = np.concatenate([edges[~gone], stubs])
     kind = np.where(_on(edges, land.avenue), "avenue", np.where(is_main, "arterial", "street"))
+    kind[_on(edges, shapely.union_all(land.drives))] = "riverside"
     kind[shapely.intersects(edges, land.river)] = "bridge"
     kind = np.concatenate([kind[~gone], np.full(stubs.size, "cul-de-sac")])
 
     built = ~open_land & ~in_park
     blocks, where = _blocks(faces, group, built, streets, kind, land)
     chosen = _small_parks(blocks, large_park, rng)
-    parks = np.concatenate([[shapely.buffer(large_park, -7.0, join_style="mitre")], blocks[chosen]])
+    large_park = shapely.buffer(large_park, -7.0, join_style="mitre")
+    parks = np.concatenate([[large_park], blocks[chosen]])
     rest = np.setdiff1d(np.arange(blocks.size), chosen)
-    return Town(streets, kind, blocks[rest], np.array([d.name for d in _DISTRICTS])[district[where[rest]]], parks)
+    names = np.array([d.name for d in _DISTRICTS])
+    return Town(streets, kind, blocks[rest], names[district[where[rest]]], parks)
 
 
 def _quarters(land: Land) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
@@ -117,7 +119,8 @@ def _quarters(land: Land) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
     x, y = shapely.get_x(centre), shapely.get_y(centre)
     east = x > land.bank(y)
     core = (np.abs(y - land.downtown[1]) < 400) & (x > land.downtown[0] - 750)
-    return quarters, np.select([east & (y > 350), east, core, x < -2000, y < -560], [5, 4, 0, 2, 3], default=1)
+    rules = [east & (y > 350), east, core, x < -2000, y < -560]
+    return quarters, np.select(rules, [5, 4, 0, 2, 3], default=1)
 
 
 def _local_streets(
@@ -140,7 +143,9 @@ def _local_streets(
     return list(parts[shapely.get_type_id(parts) == 1])
 
 
-def _grid_lines(district: _District, turn: float, place: Any, rng: np.random.Generator) -> NDArray[np.object_]:
+def _grid_lines(
+    district: _District, turn: float, place: Any, rng: np.random.Generator
+) -> NDArray[np.object_]:
     """Draw two families of gently swaying lines that cover `place`."""
     west, south, east, north = shapely.bounds(place)
     middle = np.array([(west + east) / 2, (south + north) / 2])
@@ -160,7 +165,9 @@ def _grid_lines(district: _District, turn: float, place: Any, rng: np.random.Gen
     return np.array(out, dtype=object)
 
 
-def _sides(edges: NDArray[np.object_], faces: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _sides(
+    edges: NDArray[np.object_], faces: NDArray[np.object_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the face left and right of each stretch, -1 for none."""
     half = shapely.length(edges) / 2
     mid = shapely.get_coordinates(shapely.line_interpolate_point(edges, half))
@@ -241,11 +248,14 @@ def _stubs(removed: NDArray[np.object_], rng: np.random.Generator) -> NDArray[np
     return np.array(stubs, dtype=object)
 
 
-def _park_faces(faces: NDArray[np.object_], land: Land) -> NDArray[np.bool_]:
-    """Find the faces of the large park: a rounded rectangle between main streets."""
+def _large_park(faces: NDArray[np.object_], main: NDArray[np.object_], land: Land) -> Any:
+    """Set aside a rounded rectangle of faces between main streets."""
     centre = shapely.get_coordinates(shapely.centroid(faces))
     dx, dy = (centre - land.park_site).T
-    return np.abs(dx / 430) ** 3 + np.abs(dy / 310) ** 3 < 1
+    within = np.abs(dx / 430) ** 3 + np.abs(dy / 310) ** 3 < 1
+    park = shapely.difference(shapely.union_all(faces[within]), shapely.buffer(shapely.union_all(main), 10.0))
+    parts = shapely.get_parts(park)
+    return parts[np.argmax(shapely.area(parts))]
 
 
 def _blocks(
@@ -263,9 +273,10 @@ def _blocks(
     pieces = np.split(faces[members[order]], np.flatnonzero(np.diff(group[members[order]])) + 1)
     whole = np.array([shapely.union_all(p) if p.size > 1 else p[0] for p in pieces], dtype=object)
     whole = shapely.buffer(whole, -6.5, join_style="mitre")
+    broad = np.isin(kind, ["avenue", "arterial", "riverside"])
     wide = np.concatenate(
         [
-            shapely.buffer(streets[np.isin(kind, ["avenue", "arterial"])], 10.0, cap_style="flat"),
+            shapely.buffer(streets[broad], 10.0, cap_style="flat"),
             shapely.buffer(streets[kind == "cul-de-sac"], 6.0),
             [shapely.buffer(land.motorway, 24.0), shapely.buffer(land.river, 15.0)],
         ]

@@ -14,19 +14,25 @@ if TYPE_CHECKING:
 
 __all__ = ["study_text", "write_layers"]
 
+_NEAR = {"operationalization": "proximity"}
+
 # name, what a newcomer should know, keys beyond the layer
 _FACTOR_NOTES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("bars", "Bars cluster downtown and along a few strips.", {}),
     ("vacant_buildings", "Vacant buildings, most of them in neighbourhoods that lose residents.", {}),
     ("convenience_stores", "Convenience stores, on main streets and corners.", {}),
     ("bus_stops", "Bus stops, every two to three blocks along main streets.", {}),
-    ("dark_streets", "Poorly lit streets: lines. Distance is taken to the line itself.", {"operationalization": "proximity"}),
-    ("community_centers", "Protective: near a community center the risk is expected to be lower.", {"effect": "protective"}),
+    ("dark_streets", "Poorly lit streets: lines. Distance is taken to the line itself.", _NEAR),
+    (
+        "community_centers",
+        "Protective: near a community center, risk is expected to be lower.",
+        {"effect": "protective"},
+    ),
     ("liquor_stores", "Liquor stores.", {}),
     ("schools", "Schools.", {}),
-    ("parks", "Parks: polygons. Inside a polygon the distance is 0.", {"operationalization": "proximity"}),
-    ("parking_lots", "Surface parking lots: polygons.", {"operationalization": "proximity"}),
-    ("motorway", "The motorway: one line.", {"operationalization": "proximity"}),
+    ("parks", "Parks: polygons. Inside a polygon the distance is 0.", _NEAR),
+    ("parking_lots", "Surface parking lots: polygons.", _NEAR),
+    ("motorway", "The motorway: one line.", _NEAR),
 )
 
 _HEAD = """\
@@ -70,7 +76,8 @@ end = {later[1]}
 
 def study_text(city: City) -> str:
     """Return the city's study as commented TOML."""
-    parts = [_HEAD.format(seed=city.seed, block=city.block_length, cell=city.cell_size, fit=FIT, later=HOLDOUT)]
+    block, cell = city.block_length, city.cell_size
+    parts = [_HEAD.format(seed=city.seed, block=block, cell=cell, fit=FIT, later=HOLDOUT)]
     for name, note, keys in _FACTOR_NOTES:
         keys = {"operationalization": "both", **keys}
         lines = [f"# {note}", "[[factors]]", f'name = "{name}"', 'path = "city.gpkg"', f'layer = "{name}"']
