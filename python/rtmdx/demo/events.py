@@ -107,7 +107,7 @@ def place_events(
     west, north = grid.x_min + cols * size, grid.y_max - rows * size
     shapely.prepare(area)
 
-    def inside(at: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def inside(at: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
         x, y = at.T
         off = np.maximum(np.abs(x - west - size / 2), np.abs(north - y - size / 2))
         held: NDArray[np.bool_] = (off < size / 2 - margin) & shapely.intersects_xy(area, x, y)

@@ -67,7 +67,7 @@ class _Sites:
         self.local = np.isin(town.kind, ["street", "cul-de-sac"])
         shapely.prepare(land.area)
 
-    def along(self, rng: np.random.Generator, weight: NDArray[np.float64], n: int) -> Points:
+    def along(self, rng: np.random.Generator, weight: NDArray[np.floating[Any]], n: int) -> Points:
         """Draw `n` building fronts, streets weighted by `weight` per metre."""
         share = weight * self.length * (self.town.kind != "bridge")
         out = np.empty((0, 2))
@@ -89,7 +89,8 @@ class _Sites:
 
 
 def _middles(lines: NDArray[np.object_]) -> Points:
-    return shapely.get_coordinates(shapely.line_interpolate_point(lines, 0.5, normalized=True))
+    at: Points = shapely.get_coordinates(shapely.line_interpolate_point(lines, 0.5, normalized=True))
+    return at
 
 
 def _thin(at: Points, gap: float, n: int) -> Points:

@@ -87,7 +87,17 @@ def study_text(city: City) -> str:
 
 
 def write_layers(path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
-    """Write a GeoPackage, replacing an old one."""
+    """Write a GeoPackage, replacing an old one; same layers, same bytes."""
+    import pyogrio
+
     path.unlink(missing_ok=True)
-    for name, layer in layers.items():
-        layer.to_file(path, layer=name, driver="GPKG", engine="pyogrio", mode="a" if path.exists() else "w")
+    clock = "OGR_CURRENT_DATE"  # else every layer carries the time of writing
+    before = pyogrio.get_gdal_config_option(clock)
+    pyogrio.set_gdal_config_options({clock: f"{FIT[0]}T00:00:00.000Z"})
+    try:
+        for name, layer in layers.items():
+            layer.to_file(
+                path, layer=name, driver="GPKG", engine="pyogrio", mode="a" if path.exists() else "w"
+            )
+    finally:
+        pyogrio.set_gdal_config_options({clock: before})
