@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import shapely
 
-from rtmdx.demo import City, PlantedRisk, make_city
+from rtmdx.demo import City, PlantedRisk, make_city, recovery
 from rtmdx.demo.events import FIT, HOLDOUT, draw_counts, draw_dates, indicator, place_events
 from rtmdx.errors import InputError
 from rtmdx.runs.study import Study
@@ -236,3 +237,42 @@ def test_write(cities: dict[int, City], tmp_path: Path) -> None:
     city.write(path.parent)  # over the old one
     assert file.read_bytes() == first
     assert sorted(p.name for p in path.parent.iterdir()) == ["city.gpkg", "study.toml"]
+
+
+def test_recovery(cities: dict[int, City]) -> None:
+    """Each verdict once: what a terrain's model says against what was planted."""
+    city = cities[0]
+    selected = {  # factor: operationalization, blocks, rrv; the interval is 10 % either way
+        "bars": ("density", 2.5, 1.1),  # half a block off: the RRV is that of another variable
+        "vacant_buildings": ("density", 2.5, 9.9),
+        "convenience_stores": ("density", 1.0, 2.2),
+        "bus_stops": ("proximity", 1.5, 1.8),
+        "community_centers": ("proximity", 1.5, 2.1),
+        "schools": ("proximity", 3.0, 1.2),
+    }
+    rrv = np.array([value[2] for value in selected.values()])
+    variables = [
+        SimpleNamespace(factor_name=name, operationalization=how, distance=blocks * city.block_length)
+        for name, (how, blocks, _) in selected.items()
+    ]
+    model = SimpleNamespace(
+        variables=variables, rrv=rrv, rrv_interval=lambda level: np.column_stack([0.9 * rrv, 1.1 * rrv])
+    )
+    found = recovery(city, SimpleNamespace(model=model)).set_index("factor")  # type: ignore[arg-type]
+    assert found.verdict.to_dict() == {
+        "bars": "recovered",
+        "vacant_buildings": "RRV outside the interval",
+        "convenience_stores": "other operationalization",
+        "bus_stops": "other reach",
+        "dark_streets": "missed",
+        "community_centers": "recovered",
+        "liquor_stores": "left out",
+        "schools": "selected, but not planted",
+        "parks": "left out",
+        "parking_lots": "left out",
+        "motorway": "left out",
+    }
+    assert found.planted.tolist() == [True] * 6 + [False] * 5
+    assert found.selected.sum() == len(selected)
+    assert found.loc["bars", ["planted_blocks", "blocks", "rrv"]].tolist() == [2.0, 2.5, 1.1]
+    assert found.loc["dark_streets", ["blocks", "rrv"]].isna().all()

@@ -2,5 +2,6 @@
 
 from rtmdx.demo.city import City, make_city
 from rtmdx.demo.events import PlantedRisk
+from rtmdx.demo.recovery import recovery
 
-__all__ = ["City", "PlantedRisk", "make_city"]
+__all__ = ["City", "PlantedRisk", "make_city", "recovery"]
