@@ -256,7 +256,7 @@ def test_recovery(cities: dict[int, City]) -> None:
         for name, (how, blocks, _) in selected.items()
     ]
     model = SimpleNamespace(
-        variables=variables, rrv=rrv, rrv_interval=lambda level: np.column_stack([0.9 * rrv, 1.1 * rrv])
+        variables=variables, rrv=rrv, rrv_interval=lambda _: np.column_stack([0.9 * rrv, 1.1 * rrv])
     )
     found = recovery(city, SimpleNamespace(model=model)).set_index("factor")  # type: ignore[arg-type]
     assert found.verdict.to_dict() == {
