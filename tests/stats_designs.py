@@ -12,9 +12,7 @@ from rtmdx.model.design import Block, Design, Variable
 Float = NDArray[np.float64]
 
 
-def variable(
-    factor: int, kind: str, band: int, sign: int, support: int, distance: float | None = None
-) -> Variable:
+def variable(factor: int, kind: str, band: int, sign: int, support: int, distance: float | None = None) -> Variable:
     distance = 100.0 * band if distance is None else distance
     return Variable(
         name=f"r{factor + 1:02d}{kind[0]}{band:02d}_layer{factor}_{kind}_{distance:.0f}",

@@ -38,9 +38,7 @@ def solver_of(design: Design, y, l2: float, nonnegative: bool = True) -> PathSol
     rows = CodedRows(design)
     every = Words(rows, np.arange(rows.n_variables), GRADIENT_CODES)
     xty = every.sums(rows.sum_cells(y.astype(float)))
-    return PathSolver(
-        rows, every, rows.sum_cells(None), xty, float(y.sum()), ridge=l2, nonnegative=nonnegative
-    )
+    return PathSolver(rows, every, rows.sum_cells(None), xty, float(y.sum()), ridge=l2, nonnegative=nonnegative)
 
 
 def dense_violation(x, y, b0: float, beta, l1: float, l2: float) -> float:
@@ -111,11 +109,9 @@ def same(a: CullingResult, b: CullingResult) -> bool:
     return (
         a.selected == b.selected
         and a.coefficients.tobytes() == b.coefficients.tobytes()
-        and (a.intercept, a.penalty, a.ridge, a.kkt_residual)
-        == (b.intercept, b.penalty, b.ridge, b.kkt_residual)
+        and (a.intercept, a.penalty, a.ridge, a.kkt_residual) == (b.intercept, b.penalty, b.ridge, b.kkt_residual)
         and all(
-            p.cv_deviance.tobytes() == q.cv_deviance.tobytes()
-            and p.n_nonzero.tolist() == q.n_nonzero.tolist()
+            p.cv_deviance.tobytes() == q.cv_deviance.tobytes() and p.n_nonzero.tolist() == q.n_nonzero.tolist()
             for p, q in zip(a.paths, b.paths, strict=True)
         )
     )
@@ -145,9 +141,7 @@ def test_result_is_optimal_nonnegative_and_summarised() -> None:
     assert (result.coefficients >= 0).all()
     assert result.selected == tuple(np.flatnonzero(result.coefficients > 0))
     assert {3, 20} <= set(result.selected) | {2, 4, 19, 21}
-    violation = dense_violation(
-        dense(design), y, result.intercept, result.coefficients, result.penalty, result.ridge
-    )
+    violation = dense_violation(dense(design), y, result.intercept, result.coefficients, result.penalty, result.ridge)
     assert violation <= 1e-7 * result.lambda_max + 1e-13
     assert result.kkt_residual <= 1e-7
     assert [f.cells for f in result.folds] == np.bincount(folds).tolist()
@@ -173,9 +167,7 @@ def test_kkt_holds_on_any_design(seed: int, n: int, factors: int) -> None:
     result = cull(design, y, stratified_folds(y, 3, seed=seed), ridge=(1e-4,), n_penalties=15, min_ratio=0.02)
     if result.lambda_max == 0.0:
         return
-    violation = dense_violation(
-        dense(design), y, result.intercept, result.coefficients, result.penalty, result.ridge
-    )
+    violation = dense_violation(dense(design), y, result.intercept, result.coefficients, result.penalty, result.ridge)
     assert violation <= 1e-7 * result.lambda_max + 1e-12
 
 

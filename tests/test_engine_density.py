@@ -100,9 +100,7 @@ def test_lines_against_quadrature(kernel):
     if kernel == "gaussian":  # the cut leaves a small jump
         return
     vertices_everywhere = [shapely.segmentize(shapely.LineString(p), 0.01) for p in paths]
-    np.testing.assert_allclose(
-        run(vertices_everywhere, g, kernel, h, weights=weights), got, rtol=1e-9, atol=1e-12
-    )
+    np.testing.assert_allclose(run(vertices_everywhere, g, kernel, h, weights=weights), got, rtol=1e-9, atol=1e-12)
 
 
 def polygon_by_slices(polygon, kernel, h, cx, cy, n=1000):
@@ -124,13 +122,7 @@ def polygon_by_slices(polygon, kernel, h, cx, cy, n=1000):
             ):  # the triangular kernel has a kink at its centre
                 if hi > lo:
                     x = 0.5 * (lo + hi) + 0.5 * (hi - lo) * node
-                    total += (
-                        dy
-                        * 0.5
-                        * (hi - lo)
-                        * np.sum(weight * shape(kernel, np.hypot(x - cx, y - cy) / h))
-                        / h**2
-                    )
+                    total += dy * 0.5 * (hi - lo) * np.sum(weight * shape(kernel, np.hypot(x - cx, y - cy) / h)) / h**2
     return total
 
 
@@ -152,9 +144,7 @@ def test_polygons_against_quadrature(kernel):
 def test_a_partition_of_the_plane_adds_to_one(kernel):
     h = 6.0 if kernel != "gaussian" else 1.5
     rng = np.random.default_rng(8)
-    sites = np.vstack([rng.integers(-10, 50, (60, 2)), [(-40, -40), (90, -40), (90, 90), (-40, 90)]]).astype(
-        float
-    )
+    sites = np.vstack([rng.integers(-10, 50, (60, 2)), [(-40, -40), (90, -40), (90, 90), (-40, 90)]]).astype(float)
     triangles = list(shapely.delaunay_triangles(shapely.MultiPoint(sites)).geoms)
     g = grid(24, 24)
     np.testing.assert_allclose(run(triangles, g, kernel, h), 1.0, rtol=1e-11)
@@ -241,9 +231,7 @@ def test_mirror_and_units(kind, kernel):
     np.testing.assert_allclose(run(mirrored, g, kernel, 4.0)[:, ::-1], here, rtol=1e-9, atol=1e-12)
     feet = [shapely.transform(s, lambda xy: xy * 4) for s in shapes]
     power = {"points": 2, "lines": 1, "polygons": 0}[kind]
-    np.testing.assert_allclose(
-        run(feet, grid(60, 60, 4.0), kernel, 16.0) * 4**power, here, rtol=1e-9, atol=1e-12
-    )
+    np.testing.assert_allclose(run(feet, grid(60, 60, 4.0), kernel, 16.0) * 4**power, here, rtol=1e-9, atol=1e-12)
 
 
 @kernels
@@ -308,9 +296,6 @@ def test_a_polygon_and_the_rest_of_the_plane_add_to_one(corners, kernel, h):
     g = grid(13, 17)
     inside, outside = run([hull], g, kernel, h), run([rest], g, kernel, h)
     np.testing.assert_allclose(inside + outside, 1.0, atol=1e-11)
-    deep = (
-        shapely.distance(shapely.boundary(hull), shapely.points(*np.meshgrid(g.x, g.y)))
-        > reach(kernel, h) + 1e-9
-    )
+    deep = shapely.distance(shapely.boundary(hull), shapely.points(*np.meshgrid(g.x, g.y))) > reach(kernel, h) + 1e-9
     within = shapely.intersects_xy(hull, *np.meshgrid(g.x, g.y))
     assert np.array_equal(inside[deep], within[deep].astype(float))

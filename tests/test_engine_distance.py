@@ -51,8 +51,7 @@ def scatter(n, seed=0, low=-20.0, high=70.0):
 def some_lines(n=40, seed=1):
     rng = np.random.default_rng(seed)
     return [
-        shapely.LineString(rng.uniform(-20, 70, 2) + rng.normal(0, 8, (int(rng.integers(2, 6)), 2)))
-        for _ in range(n)
+        shapely.LineString(rng.uniform(-20, 70, 2) + rng.normal(0, 8, (int(rng.integers(2, 6)), 2))) for _ in range(n)
     ]
 
 
@@ -220,9 +219,7 @@ def test_nothing_and_little():
     np.testing.assert_allclose(tiny, spot, rtol=1e-14)
     twice = np.repeat(scatter(50), 20, axis=0)
     assert np.array_equal(distance_array(twice, g), distance_array(twice[::20], g))
-    assert np.array_equal(
-        distance_array([shapely.Point(5, 5)], g, max_distance=0.0), np.full(g.shape, np.inf)
-    )
+    assert np.array_equal(distance_array([shapely.Point(5, 5)], g, max_distance=0.0), np.full(g.shape, np.inf))
     assert distance_array([shapely.Point(5.5, 5.5)], g, max_distance=0.0).min() == 0
 
 
@@ -280,6 +277,4 @@ def test_rings_need_not_be_closed_and_may_run_either_way(closed):
     for xy in (stored, stored[::-1]):
         features = Features.from_arrays(ring_xy=xy, ring_offsets=[0, len(xy)], polygon_offsets=[0, 1])
         want = nearest_by_hand([shapely.Polygon(ring)], grid())
-        np.testing.assert_allclose(
-            distance_array(features, grid(), dtype="float64"), want, rtol=1e-12, atol=1e-12
-        )
+        np.testing.assert_allclose(distance_array(features, grid(), dtype="float64"), want, rtol=1e-12, atol=1e-12)

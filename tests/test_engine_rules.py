@@ -45,9 +45,7 @@ def square_grid(n=100):
 
 @pytest.mark.skipif(not SOURCES, reason="the engine's sources are not beside the tests")
 def test_the_engine_knows_no_python_and_prints_nothing():
-    forbidden = re.compile(
-        r"Python\.h|pybind11|<iostream>|<cstdio>|printf|std::cout|std::cerr|<fstream>|thread_local"
-    )
+    forbidden = re.compile(r"Python\.h|pybind11|<iostream>|<cstdio>|printf|std::cout|std::cerr|<fstream>|thread_local")
     for path in SOURCES:
         assert not forbidden.search(path.read_text()), path
 

@@ -50,9 +50,7 @@ def test_equals_statsmodels(family: str, seed: int) -> None:
             ref = sm.Poisson(y, x).fit(disp=0, method="newton", tol=1e-12)
         else:
             kind = {"nbii": "nb1", "nb2": "nb2"}[family]
-            ref = sm.NegativeBinomial(y, x, loglike_method=kind).fit(
-                disp=0, method="bfgs", gtol=1e-9, maxiter=1000
-            )
+            ref = sm.NegativeBinomial(y, x, loglike_method=kind).fit(disp=0, method="bfgs", gtol=1e-9, maxiter=1000)
     assert model.log_likelihood == pytest.approx(ref.llf, abs=1e-6)
     k = 1 + len(columns)
     assert model.parameters[:k] == pytest.approx(ref.params[:k], abs=1e-5)

@@ -203,9 +203,7 @@ def test_weak_variables_are_flagged_not_removed() -> None:
     strict = stepwise(design, y, candidates, families=("nbii",), alpha=1e-40)
     loose = stepwise(design, y, candidates, families=("nbii",))
     assert strict.model.columns == loose.model.columns
-    weak = [
-        v.name for v, p in zip(strict.model.variables, strict.model.p_values[1:], strict=True) if p > 1e-40
-    ]
+    weak = [v.name for v, p in zip(strict.model.variables, strict.model.p_values[1:], strict=True) if p > 1e-40]
     assert weak
     assert strict.flagged["nbii"] == tuple(weak)
     assert loose.flagged["nbii"] == ()

@@ -147,9 +147,7 @@ def test_weights_belong_to_geometries():
     np.testing.assert_allclose(got, 2 * each[0] + 2 * each[1] + 5 * each[2], rtol=1e-12, atol=1e-15)
     lines = [shapely.LineString(POINTS[:2]), shapely.LineString(POINTS[1:])]
     got = density_array(lines, grid(), bandwidth=4, weights=[2, 0], dtype="float64")
-    np.testing.assert_allclose(
-        got, 2 * density_array(lines[:1], grid(), bandwidth=4, dtype="float64"), rtol=1e-12
-    )
+    np.testing.assert_allclose(got, 2 * density_array(lines[:1], grid(), bandwidth=4, dtype="float64"), rtol=1e-12)
 
 
 def test_crs_must_agree_and_both_are_named():
