@@ -235,7 +235,8 @@ def test_ctrl_c_comes_back_soon(threads, tmp_path):
             process.kill()
     word, at = answer.split()
     assert word == "interrupted"
-    assert float(at) - sent < 5  # 0.02 s on an idle machine
+    print("seconds to answer:", float(at) - sent)
+    assert float(at) - sent < 5  # far less on an idle machine
 
 
 def test_build_info():

@@ -258,12 +258,14 @@ void compute(const Features& f, const Scaled& scaled, const Window& window, Kern
     } else {
       const std::size_t k = i - first_polygon;
       const double w = f.polygons.weights.empty() ? 1.0 : f.polygons.weights[k];
+      const bool intricate = polygons.intricate(k);
       const Cells reach = scaled.reached(polygons.boxes()[k], tile.cells);
       for (std::int64_t r = reach.r0; r < reach.r1; ++r) {
         poll();
         double* sums = tile.sums + (r - tile.cells.r0) * tile.stride - tile.cells.c0;
         const double y = tile.y[r - tile.cells.r0];
         for (std::int64_t c = reach.c0; c < reach.c1; ++c) {
+          if (intricate) poll();
           sums[c] += w * polygons.mass(k, tile.x[c - tile.cells.c0], y);
         }
       }
