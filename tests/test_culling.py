@@ -202,6 +202,12 @@ def test_nothing_is_selected_where_nothing_aggravates() -> None:
     assert result.intercept == pytest.approx(np.log(y.mean()))
 
 
+def test_a_design_without_variables_selects_nothing() -> None:
+    result = cull(Design((), 30), np.arange(30), np.arange(30) % 3)
+    assert result.selected == ()
+    assert result.intercept == pytest.approx(np.log(14.5))
+
+
 def test_a_variable_constant_in_one_fold_is_harmless() -> None:
     x = np.zeros((400, 2), dtype=int)
     x[:5, 0] = 1
