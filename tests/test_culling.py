@@ -200,6 +200,19 @@ def test_nothing_is_selected_where_nothing_aggravates() -> None:
     assert result.selected == ()
     assert result.lambda_max == 0.0
     assert result.intercept == pytest.approx(np.log(y.mean()))
+    assert "nothing is selected" in result.notes[0]
+
+
+def test_a_constant_variable_is_not_selected_for_rounding() -> None:
+    y = np.random.default_rng(0).poisson(0.3, 1001)
+    x = np.ones((1001, 1), dtype=int)
+    assert cull(binary_design(x), y, stratified_folds(y, 5, seed=1)).selected == ()
+
+
+def test_a_path_cut_short_is_noted() -> None:
+    design, y, folds = city()
+    result = cull(design, y, folds, n_penalties=5, min_ratio=0.5)
+    assert any("min_ratio" in note for note in result.notes)
 
 
 def test_a_design_without_variables_selects_nothing() -> None:
