@@ -11,9 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.culling import CullingResult, cull
-from rtmdx.model.design import Design
+from rtmdx.model.design import Block, Design
 from rtmdx.model.folds import stratified_folds
 from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
+from rtmdx.model.stepwise import stepwise
 from stats_designs import binary_design, dense, objective, random_design, simulate
 
 
@@ -273,3 +274,19 @@ def test_bad_input_is_named() -> None:
             cull(design, y, folds, **bad)
     with pytest.raises(InputError, match="threads"):
         cull(design, y, folds, threads=0)
+
+
+def test_read_only_input_is_taken_and_left_alone() -> None:
+    """Ray hands out read-only arrays."""
+    design, y, folds = city()
+    expected = cull(design, y, folds, n_penalties=12)
+    blocks = []
+    for block in design.blocks:
+        codes, decode = block.codes.copy(), block.decode.copy()
+        codes.flags.writeable = decode.flags.writeable = False
+        blocks.append(Block(codes, decode, block.variables))
+    frozen = Design(tuple(blocks), design.n_cells)
+    y.flags.writeable = folds.flags.writeable = False
+    result = cull(frozen, y, folds, n_penalties=12)
+    assert same(result, expected)
+    assert stepwise(frozen, y, result.selected).trace == stepwise(design, y, result.selected).trace
