@@ -11,9 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.culling import CullingResult, cull
-from rtmdx.model.design import Design
+from rtmdx.model.design import Block, Design
 from rtmdx.model.folds import stratified_folds
 from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
+from rtmdx.model.stepwise import stepwise
 from stats_designs import binary_design, dense, objective, random_design, simulate
 
 
@@ -192,6 +193,25 @@ def test_nothing_is_selected_where_nothing_aggravates() -> None:
     assert result.selected == ()
     assert result.lambda_max == 0.0
     assert result.intercept == pytest.approx(np.log(y.mean()))
+    assert "nothing is selected" in result.notes[0]
+
+
+def test_a_constant_variable_is_not_selected_for_rounding() -> None:
+    y = np.random.default_rng(0).poisson(0.3, 1001)
+    x = np.ones((1001, 1), dtype=int)
+    assert cull(binary_design(x), y, stratified_folds(y, 5, seed=1)).selected == ()
+
+
+def test_a_path_cut_short_is_noted() -> None:
+    design, y, folds = city()
+    result = cull(design, y, folds, n_penalties=5, min_ratio=0.5)
+    assert any("min_ratio" in note for note in result.notes)
+
+
+def test_a_design_without_variables_selects_nothing() -> None:
+    result = cull(Design((), 30), np.arange(30), np.arange(30) % 3)
+    assert result.selected == ()
+    assert result.intercept == pytest.approx(np.log(14.5))
 
 
 def test_a_variable_constant_in_one_fold_is_harmless() -> None:
@@ -246,3 +266,19 @@ def test_bad_input_is_named() -> None:
             cull(design, y, folds, **bad)
     with pytest.raises(InputError, match="threads"):
         cull(design, y, folds, threads=0)
+
+
+def test_read_only_input_is_taken_and_left_alone() -> None:
+    """Ray hands out read-only arrays."""
+    design, y, folds = city()
+    expected = cull(design, y, folds, n_penalties=12)
+    blocks = []
+    for block in design.blocks:
+        codes, decode = block.codes.copy(), block.decode.copy()
+        codes.flags.writeable = decode.flags.writeable = False
+        blocks.append(Block(codes, decode, block.variables))
+    frozen = Design(tuple(blocks), design.n_cells)
+    y.flags.writeable = folds.flags.writeable = False
+    result = cull(frozen, y, folds, n_penalties=12)
+    assert same(result, expected)
+    assert stepwise(frozen, y, result.selected).trace == stepwise(design, y, result.selected).trace

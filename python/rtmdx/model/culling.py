@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,7 @@ class CullingResult:
     folds : tuple of FoldSummary
     n_rows : int
         Distinct rows of the design: what the cells collapsed to.
+    notes : tuple of str
     """
 
     selected: tuple[int, ...]
@@ -96,6 +97,7 @@ class CullingResult:
     paths: tuple[CullingPath, ...]
     folds: tuple[FoldSummary, ...]
     n_rows: int
+    notes: tuple[str, ...] = ()
 
 
 def _check_folds(folds: ArrayLike, n_cells: int) -> NDArray[np.int64]:
@@ -219,103 +221,150 @@ def cull(
     summary = tuple(FoldSummary(f, int(fold_cells[f]), int(fold_events[f])) for f in range(k))
 
     stop = threading.Event()
-    rows = CodedRows(design)
-    every = Words(rows, np.arange(rows.n_variables), GRADIENT_CODES)
-    held_out = [HeldOut(rows, y, fold == f) for f in range(k)]
-    all_cells = rows.sum_cells(None)
-    all_xty = every.sums(rows.sum_cells(y))
-
-    def solver(f: int | None, l2: float) -> PathSolver:
-        cells, xty, events = all_cells, all_xty, total
-        if f is not None:
-            part = np.zeros(rows.n_rows)
-            part[held_out[f].rows] = held_out[f].events
-            xty, events = all_xty - every.sums(part), total - float(fold_events[f])
-            part[held_out[f].rows] = held_out[f].cells
-            cells = all_cells - part
-        return PathSolver(
-            rows, every, cells, xty, events, ridge=l2, nonnegative=nonnegative, cancelled=stop.is_set
-        )
-
-    whole = solver(None, 0.0)
+    problem = _Problem(design, y, fold, k, nonnegative, stop)
+    whole = problem.solver(None, 0.0)
     lambda_max = whole.lambda_max
-    if lambda_max <= 0.0:
-        empty = np.zeros(0)
-        paths = tuple(CullingPath(r, empty, empty, empty, np.zeros(0, np.int64), False) for r in ridges)
+    if lambda_max <= 1e-12 * total / len(y):  # nothing but rounding
+        none = np.zeros(0)
         return CullingResult(
-            (),
-            np.zeros(rows.n_variables),
-            whole.intercept,
-            0.0,
-            ridges[0],
-            0.0,
-            0.0,
-            paths,
-            summary,
-            rows.n_rows,
+            selected=(),
+            coefficients=np.zeros(len(design.variables)),
+            intercept=whole.intercept,
+            penalty=0.0,
+            ridge=ridges[0],
+            kkt_residual=0.0,
+            lambda_max=0.0,
+            paths=tuple(CullingPath(r, none, none, none, np.zeros(0, np.int64), False) for r in ridges),
+            folds=summary,
+            n_rows=problem.rows.n_rows,
+            notes=("No variable is more frequent where there are more events: nothing is selected.",),
         )
     penalties = np.geomspace(lambda_max, min_ratio * lambda_max, n_penalties)
     penalties[0] = lambda_max
     scale = tolerance * lambda_max
-    tasks = [
-        [PathTask(solver(f, l2), held_out[f]) for f in range(k)] + [PathTask(solver(None, l2), None)]
-        for l2 in ridges
-    ]
-    n_done, running = 0, [True] * len(ridges)
-    with ThreadPoolExecutor(threads, thread_name_prefix="rtmdx-cull") as pool:
-        try:
-            while n_done < n_penalties and any(running):
-                end = min(n_done + STAGE, n_penalties)
-                jobs = [
-                    pool.submit(task.run, penalties, n_done, end, scale)
-                    for r, group in enumerate(tasks)
-                    if running[r]
-                    for task in group
-                ]
-                left = set(jobs)
-                while left:
-                    _, left = wait(left, timeout=0.2)
-                    if cancel is not None and cancel():
-                        raise Cancelled("Culling was cancelled.")
-                    if progress is not None:
-                        fits = sum(task.done for group in tasks for task in group)
-                        progress("culling", fits, n_penalties * len(ridges) * (k + 1))
-                for job in jobs:
-                    job.result()
-                n_done = end
-                for r, group in enumerate(tasks):
-                    running[r] = running[r] and not has_turned(fold_deviance(group), fold_cells)
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    groups = [[PathTask(problem.solver(f, l2), held) for f, held in problem.fits] for l2 in ridges]
 
-        results = [
-            _summarise(l2, group, penalties, fold_cells, n_penalties)
-            for l2, group in zip(ridges, tasks, strict=True)
-        ]
-        best_r = min(range(len(ridges)), key=lambda r: (float(results[r].cv_deviance.min()), r))
-        best = int(np.argmin(results[best_r].cv_deviance))
-        final = solver(None, ridges[best_r])
-        final.restart(tasks[best_r][-1].coefficients[best])
-        residual = final.solve(penalties[best], penalties[best], penalties[best], 1e-4 * scale)
+    def poll() -> None:
+        if cancel is not None and cancel():
+            raise Cancelled("Culling was cancelled.")
+        if progress is not None:
+            fits = sum(task.done for group in groups for task in group)
+            progress("culling", fits, n_penalties * len(ridges) * (k + 1))
+
+    _run_stages(groups, penalties, scale, fold_cells, threads, poll, stop)
+    paths = [
+        _summarise(l2, group, penalties, fold_cells, n_penalties)
+        for l2, group in zip(ridges, groups, strict=True)
+    ]
+    r = min(range(len(ridges)), key=lambda i: (float(paths[i].cv_deviance.min()), i))
+    best = int(np.argmin(paths[r].cv_deviance))
+    final = problem.solver(None, ridges[r])
+    final.restart(groups[r][-1].coefficients[best])
+    residual = final.solve(penalties[best], penalties[best], penalties[best], 1e-4 * scale)
+    if residual > scale:
+        raise FitError(f"The chosen fit has a KKT residual of {residual:.3g}, above {scale:.3g}.")
     if progress is not None:
         fits = n_penalties * len(ridges) * (k + 1)
         progress("culling", fits, fits)
-    if residual > scale:
-        raise FitError(f"The chosen fit has a KKT residual of {residual:.3g}, above {scale:.3g}.")
+    notes: tuple[str, ...] = ()
+    if best == n_penalties - 1:
+        notes = ("The best penalty is the last one tried: lower min_ratio to look further.",)
     return CullingResult(
         selected=tuple(np.flatnonzero(final.beta).tolist()),
         coefficients=final.beta,
         intercept=final.intercept,
         penalty=float(penalties[best]),
-        ridge=ridges[best_r],
+        ridge=ridges[r],
         kkt_residual=residual / lambda_max,
         lambda_max=lambda_max,
-        paths=tuple(results),
+        paths=tuple(paths),
         folds=summary,
-        n_rows=rows.n_rows,
+        n_rows=problem.rows.n_rows,
+        notes=notes,
     )
+
+
+class _Problem:
+    """The collapsed data, and a solver for the cells outside any fold (or for all cells)."""
+
+    def __init__(
+        self,
+        design: Design,
+        counts: Float,
+        fold: NDArray[np.int64],
+        k: int,
+        nonnegative: bool,
+        stop: threading.Event,
+    ) -> None:
+        self.rows = CodedRows(design)
+        self.every = Words(self.rows, np.arange(self.rows.n_variables), GRADIENT_CODES)
+        self.cells = self.rows.sum_cells(None)
+        self.xty = self.every.sums(self.rows.sum_cells(counts))
+        self.events = float(counts.sum())
+        self.nonnegative, self.stop = nonnegative, stop
+        # one fit per fold, scored on the fold, and last the fit to all cells
+        self.fits: list[tuple[int | None, HeldOut | None]] = [
+            (f, HeldOut(self.rows, counts, fold == f)) for f in range(k)
+        ]
+        self.fits.append((None, None))
+
+    def solver(self, fold: int | None, ridge: float) -> PathSolver:
+        """A solver for the cells outside `fold`. Sums of counts are whole numbers: differences are exact."""
+        cells, xty, events = self.cells, self.xty, self.events
+        held = None if fold is None else self.fits[fold][1]
+        if held is not None:
+            part = np.zeros(self.rows.n_rows)
+            part[held.rows] = held.events
+            xty, events = xty - self.every.sums(part), events - float(part.sum())
+            part[held.rows] = held.cells
+            cells = cells - part
+        return PathSolver(
+            self.rows,
+            self.every,
+            cells,
+            xty,
+            events,
+            ridge=ridge,
+            nonnegative=self.nonnegative,
+            cancelled=self.stop.is_set,
+        )
+
+
+def _run_stages(
+    groups: list[list[PathTask]],
+    penalties: Float,
+    tolerance: float,
+    fold_cells: NDArray[np.int64],
+    threads: int,
+    poll: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Run all paths stage by stage; a ridge whose deviance has turned leaves after its stage.
+
+    The stages, and what is decided after them, are the same for any number of threads.
+    """
+    running = groups
+    with ThreadPoolExecutor(threads, thread_name_prefix="rtmdx-cull") as pool:
+        try:
+            for start in range(0, len(penalties), STAGE):
+                end = min(start + STAGE, len(penalties))
+                left = {
+                    pool.submit(task.run, penalties, start, end, tolerance)
+                    for group in running
+                    for task in group
+                }
+                while left:
+                    done, left = wait(left, timeout=0.2, return_when=FIRST_EXCEPTION)
+                    for job in done:
+                        job.result()
+                    poll()
+                running = [group for group in running if not has_turned(fold_deviance(group), fold_cells)]
+                if not running:
+                    return
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _summarise(

@@ -245,7 +245,7 @@ class PathSolver:
     def lambda_max(self) -> float:
         """The smallest L1 penalty at which all coefficients are zero (0 if no slope is positive)."""
         null = self._steepness(self.every.sums(self.cells), self.xty, total=self.n)
-        return float(max(0.0, null.max() if self.nonnegative else np.abs(null).max()))
+        return float((null if self.nonnegative else np.abs(null)).max(initial=0.0))
 
     def _steepness(self, sums: Float, xty: Float, total: float | None = None) -> Float:
         """Minus the gradient of the unpenalised loss: (X'y - X'mu) / n."""
@@ -278,6 +278,10 @@ class PathSolver:
         self.total = _stats.poisson_means(
             words.words, words.offsets, words.table(beta), self.cells, self.mean
         )
+        return self._objective(beta, xty, l1)
+
+    def _objective(self, beta: Float, xty: Float, l1: float) -> float:
+        """The objective at `beta`, whose sum of means is `total`."""
         if not 0.0 < self.total < np.inf:
             return float("inf")
         smooth = (self.events * np.log(self.total) - beta @ xty) / self.n
@@ -325,22 +329,23 @@ class PathSolver:
             return 0.0
         xty = self.xty[columns]
         beta = self.beta[columns]
-        loss = self._loss(beta, xty, l1)
+        slope = self.slope[columns]
+        hist: Float | None = None  # of the means, by word; made when it is needed
+        loss = self._objective(beta, xty, l1)
         before = np.inf
         for _ in range(self.max_steps):
             if self.cancelled():
                 raise Cancelled("Culling was cancelled.")
-            hist = words.histogram(self.mean)
-            sums = words.decoded(hist)
-            slope = self._steepness(sums, xty)
             residual = float(self.violations(slope, beta, l1).max())
             self.beta[columns] = beta
             if residual <= tolerance:
                 return residual
             fresh = self._hessian is None or residual > self.refresh * before
             if fresh:
+                if hist is None:
+                    hist = words.histogram(self.mean)
                 scale = self.events / self.total
-                centre = scale * sums
+                centre = scale * words.decoded(hist)
                 self._hessian = (
                     scale * words.gram(self.mean, hist) - np.outer(centre, centre) / self.events
                 ) / self.n
@@ -381,6 +386,8 @@ class PathSolver:
             if size < 1.0:
                 before = 0.0
             beta, loss = trial, reached
+            hist = words.histogram(self.mean)
+            slope = self._steepness(words.decoded(hist), xty)
         raise FitError(
             f"The penalised regression stopped at a KKT residual of {residual:.3g} (penalty {l1:.3g}).",
             hint="Raise the ridge, or the minimum support of the variables.",
