@@ -69,8 +69,8 @@ class Chart:
     log_x: bool = False
     width: float = 460
     height: float = 300
-    left: float = 56
-    right: float = 14
+    left: float = 66
+    right: float = 24
     top: float = 12
     bottom: float = 46
     body: list[str] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Chart:
             there = zip(series.x, series.high, strict=True)
             back = zip(series.x[::-1], series.low[::-1], strict=True)
             path = "L".join(f"{self.x(a):.1f} {self.y(b):.1f}" for a, b in [*there, *back])
-            self.body.append(f'<path d="M{path}z" fill="{series.color}" fill-opacity="0.18"/>')
+            self.body.append(f'<path d="M{path}z" fill="{series.color}" fill-opacity="0.22"/>')
         path = "L".join(f"{self.x(a):.1f} {self.y(b):.1f}" for a, b in zip(series.x, series.y, strict=True))
         dashes = f' stroke-dasharray="{series.dashes}"' if series.dashes else ""
         self.body.append(
@@ -140,7 +140,8 @@ def capture_chart(judged: Sequence[Validity], share: float = 1.0) -> str:
         keep = v.curve_share <= share + 1e-9
         curves = [c[keep] for c in (v.curve_share, v.curve_expected, v.curve_lowest, v.curve_highest)]
         if np.isfinite(curves[1]).all():
-            series.append(Series(v.name, curves[0], curves[1], color, dashes, curves[2], curves[3]))
+            ties = (curves[2], curves[3]) if i == 0 else (None, None)  # the baselines' would hide it; they are in the table
+            series.append(Series(v.name, curves[0], curves[1], color, dashes, *ties))
     top = max([float((s.high if s.high is not None else s.y).max()) for s in series], default=1.0)
     y_high = 1.0 if share == 1.0 else min(1.0, math.ceil(top * 10 + 0.2) / 10)
     area = "all cells" if share == 1.0 else f"the top {100 * share:g} % of cells"
@@ -188,8 +189,8 @@ def culling_chart(culling: CullingResult) -> str:
         log_x=True,
     )
     chart.axes(
-        [(t, number(t, 2)) for t in log_ticks(left, right)],
-        [(t, number(t, 4)) for t in nice_ticks(low - pad, high + pad, 4)],
+        [(t, f"{t:g}") for t in log_ticks(left, right)],
+        [(t, f"{t:g}") for t in nice_ticks(low - pad, high + pad, 4)],
     )
     for i, p in enumerate(paths):
         color, dashes = METHODS[i % len(METHODS)]

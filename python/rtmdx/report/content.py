@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.report.charts import METHODS, log_ticks
-from rtmdx.report.numbers import bounds, count, length, number, p_value, percent, plural, span
+from rtmdx.report.numbers import bounds, count, length, number, p_value, percent, plural, span, tidy
 from rtmdx.report.terminal import FAMILIES
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "input_rows",
     "key_figures",
     "model_rows",
+    "outlook",
     "score_interval",
     "summary",
     "trace_rows",
@@ -46,7 +47,7 @@ def in_sentence(label: str) -> str:
 def blocks(terrain: RiskTerrain, distance: float) -> str:
     """Return a distance in blocks: "1.5 blocks"."""
     n = distance / terrain.block_length
-    return f"{number(n)} block{'' if math.isclose(n, 1) else 's'}" if math.isfinite(n) else ""
+    return f"{n:.3g} block{'' if math.isclose(n, 1) else 's'}" if math.isfinite(n) else ""
 
 
 def reach(terrain: RiskTerrain, distance: float) -> str:
@@ -160,26 +161,43 @@ def summary(terrain: RiskTerrain) -> list[str]:
         f"{k} of {plural(m, 'risk factor')} tried {'goes' if k == 1 else 'go'} with where they happened"
         + (", each beside the others." if k > 1 else ".")
     )
-    best = max(present, key=lambda p: abs(math.log(p["ratio"])))
-    out.append(
-        f"The strongest: a place {where(terrain, best['v'])} is expected to have {number(best['ratio'])} times "
-        f"(95 % interval {span(best['low'], best['high'])}) the events of a place otherwise alike; "
-        f"{plural(best['events'], 'event')} fell in {plural(best['cells'], 'such cell')}."
-    )
+    aggravating = [p for p in present if p["v"].sign > 0]
+    protective = [p for p in present if p["v"].sign < 0]
+    if aggravating:
+        out.append(f"The strongest: {_effect(terrain, max(aggravating, key=lambda p: float(p['ratio'])))}.")
+    if protective:
+        name = "The strongest protective factor" if aggravating else "The strongest, which protects"
+        out.append(f"{name}: {_effect(terrain, min(protective, key=lambda p: float(p['ratio'])))}.")
     low, high = score_interval(terrain)
     top = number(float(terrain.score_cells.max()))
     out.append(
         f"Relative risk scores run from 1 to {top}: the riskiest place is expected to have {top} times "
         f"(95 % interval {span(low, high)}) the events of the least risky one."
     )
-    later = next((t for v in terrain.holdout[:1] for t in v.top if math.isclose(t.share, 0.1)), None)
-    if later is not None and math.isfinite(later.hit_rate.expected):
-        h, v = later.hit_rate, terrain.holdout[0]
-        out.append(
-            f"Of the {count(v.n_events)} events held out ({_period(v)}), the 10 % of cells with the highest scores hold "
-            f"{percent(h.expected)} ({percent(h.lowest)} to {percent(h.highest)} depending on how equal scores are ordered)."
-        )
     return out
+
+
+def _effect(terrain: RiskTerrain, p: dict[str, Any]) -> str:
+    return (
+        f"a place {where(terrain, p['v'])} is expected to have {number(p['ratio'])} times "
+        f"(95 % interval {span(p['low'], p['high'])}) the events of a place otherwise alike; "
+        f"{plural(p['events'], 'event')} fell in {plural(p['cells'], 'such cell')}"
+    )
+
+
+def outlook(terrain: RiskTerrain) -> str:
+    """Say how the terrain did on events held out, beside the baselines; empty without a hold-out."""
+    judged = terrain.holdout
+    if not judged or not judged[0].n_events or not judged[0].top:
+        return ""
+    i = min(range(len(judged[0].top)), key=lambda k: abs(judged[0].top[k].share - 0.1))
+    share, hit = judged[0].top[i].share, judged[0].top[i].hit_rate
+    text = (
+        f"Of {count(judged[0].n_events)} later events ({_period(judged[0])}), the {100 * share:g} % of cells with the "
+        f"highest scores hold {_percent_bounds(hit.lowest, hit.expected, hit.highest, 'by the order of equal scores')}"
+    )
+    others = [f"{in_sentence(v.name)} {percent(v.top[i].hit_rate.expected)}" for v in judged[1:]]
+    return text + (f"; for comparison, {' and '.join(others)}." if others else ".")
 
 
 def _period(v: Validity) -> str:
@@ -235,7 +253,7 @@ def forest(terrain: RiskTerrain) -> dict[str, Any] | None:
         return round(100 * (value - left) / (right - left), 2)
 
     return {
-        "ticks": [(place(t), number(t, 2)) for t in log_ticks(math.exp(left), math.exp(right), 6)],
+        "ticks": [(place(t), tidy(t)) for t in log_ticks(math.exp(left), math.exp(right), 6)],
         "one": place(1.0),
         "rows": [
             {
@@ -439,12 +457,12 @@ def validity_rows(judged: Sequence[Validity]) -> list[dict[str, Any]]:
     return out
 
 
-def _percent_bounds(low: float, expected: float, high: float) -> str:
+def _percent_bounds(low: float, expected: float, high: float, why: str = "") -> str:
     if not math.isfinite(expected):
         return "–"
     if math.isclose(low, high, rel_tol=1e-9):
         return percent(expected)
-    return f"{percent(expected)} ({percent(low)} to {percent(high)})"
+    return f"{percent(expected)} ({percent(low)} to {percent(high)}{' ' + why if why else ''})"
 
 
 def baseline_warnings(judged: Sequence[Validity]) -> list[str]:

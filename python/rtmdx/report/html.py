@@ -14,7 +14,7 @@ from rtmdx.model.export import band_index
 from rtmdx.report import content
 from rtmdx.report.charts import METHODS, capture_chart, culling_chart
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
-from rtmdx.report.numbers import count, number, percent, plural
+from rtmdx.report.numbers import count, number, percent, plural, tidy
 from rtmdx.report.terminal import FAMILIES
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "outcome": terrain.events.name,
         "period": terrain.events.period,
         "summary": content.summary(terrain),
+        "outlook": content.outlook(terrain),
         "key_figures": content.key_figures(terrain),
         "enforcement": enforcement,
         "findings": [f for f in terrain.findings if f.code != "enforcement"],
@@ -117,13 +118,14 @@ def _count_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
     positive = counts[counts > 0]
     inner, exact = class_breaks(positive, 6) if positive.size else (np.empty(0), True)
     lower = np.concatenate([[0.0], np.ceil(inner)]) if (counts == 0).any() else np.ceil(inner)
-    colors = ramp(COUNTS, len(lower)) if len(lower) > 1 else [COUNTS[0]]
+    zero = [COUNTS[0]] if lower[0] == 0 else []
+    colors = zero + ramp(COUNTS[2:], len(lower) - len(zero))  # one event in one small cell must be seen
     legend = []
     for i, low in enumerate(lower):
         last = (lower[i + 1] if i + 1 < len(lower) else counts.max() + 1) - 1
         text = count(low) if last <= low else f"{count(low)} to {count(last)}"
         n = int(((counts >= low) & (counts <= last)).sum())
-        legend.append({"color": colors[i], "range": text, "cells": f"{count(n)} ({percent(n / counts.size)})"})
+        legend.append({"color": colors[i], "range": text, "cells": count(n), "cell_share": percent(n / counts.size)})
     return {
         "svg": canvas.image(canvas.classes(counts, lower, peak=True), colors),
         "legend": legend[::-1],
@@ -145,14 +147,18 @@ def _legend(
     total = max(1.0, float(events.sum()))
     out = []
     for i, low in enumerate(lower):
-        high = float(lower[i + 1]) if i + 1 < len(lower) else float(values.max())
-        text = number(low) if exact or low == high else f"{number(low)} to {number(high)}"
+        last = i + 1 == len(lower)
+        high = float(values.max() if last else lower[i + 1])
+        ends = (number(low) if i == 0 else tidy(low), number(high) if last else tidy(high))
+        text = number(low, 4) if exact else " to ".join(ends)
         out.append(
             {
                 "color": colors[i],
                 "range": text,
-                "cells": f"{count(cells[i])} ({percent(cells[i] / values.size)})",
-                "events": f"{count(events[i])} ({percent(events[i] / total)})",
+                "cells": count(cells[i]),
+                "cell_share": percent(cells[i] / values.size),
+                "events": count(events[i]),
+                "event_share": percent(events[i] / total),
             }
         )
     return out
@@ -179,7 +185,7 @@ def _band_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
         }
         for i, b in enumerate(terrain.bands)
     ]
-    return {"svg": canvas.image(classes, colors[::-1]), "rows": rows, "note": terrain.bands_note}
+    return {"svg": canvas.image(classes, colors[::-1]), "rows": rows, "note": terrain.bands_note.replace(">=", "≥")}
 
 
 def _factor_map(terrain: RiskTerrain, canvas: Canvas, row: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +200,7 @@ def _factor_map(terrain: RiskTerrain, canvas: Canvas, row: dict[str, Any]) -> di
         "features": canvas.features(factor.geometries),
         "n_features": plural(len(factor), "feature"),
         "geometry": factor.geometry_type,
+        "dot": 3.0 if len(factor) < 300 else 2.2 if len(factor) < 2000 else 1.4,
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["bounds", "count", "length", "number", "p_value", "percent", "plural", "span"]
+__all__ = ["bounds", "count", "length", "number", "p_value", "percent", "plural", "span", "tidy"]
+
+_NBSP = "\u00a0"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -20,6 +22,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(rounded) < 1e-4:
         return f"{value:.{digits - 1}e}".replace("-", "−")
     return f"{rounded:,.{max(0, decimals)}f}".replace("-", "−")
+
+
+def tidy(value: float) -> str:
+    """Return a round number without idle zeros: 0.5, 30, 1,000."""
+    return f"{value:,.6g}".replace("-", "−")
 
 
 def count(value: float) -> str:
@@ -38,13 +45,13 @@ def percent(share: float) -> str:
         return "–"
     value = 100 * share
     if value and value < 0.1:
-        return f"{number(value, 2)} %"
-    return f"{value:.1f} %" if value < 99.95 else "100 %"
+        return f"{number(value, 2)}{_NBSP}%"
+    return f"{value:.1f}{_NBSP}%" if value < 99.95 else f"100{_NBSP}%"
 
 
 def length(value: float, unit: str) -> str:
     """Return a length with its unit: "136.5 m", "2,640 ft"."""
-    return f"{value:,.10g} {unit}"
+    return f"{value:,.10g}{_NBSP}{unit}"
 
 
 def span(low: float, high: float, digits: int = 3) -> str:
