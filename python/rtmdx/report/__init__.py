@@ -1,0 +1,37 @@
+"""What people look at: the HTML report and the terminal's summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from rtmdx.model.terrain import RiskTerrain
+
+__all__ = ["write_report"]
+
+
+def write_report(terrain: RiskTerrain, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write the report as one self-contained HTML file: no script, nothing loaded from elsewhere.
+
+    Parameters
+    ----------
+    terrain : RiskTerrain
+    path : path
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    MissingDependencyError
+        Jinja is not installed.
+    OutputError
+        `path` exists (and not `overwrite`), or cannot be written.
+    """
+    from rtmdx.model.export import replacing
+    from rtmdx.report.html import render
+
+    page = render(terrain)
+    with replacing(path, "report", overwrite=overwrite) as new:
+        new.write_text(page, encoding="utf-8", newline="\n")
