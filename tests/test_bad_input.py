@@ -65,7 +65,7 @@ def inside(n: int, seed: int = 1) -> list[Any]:
 
 
 CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "missing file": ({"path": "nowhere.gpkg"}, ("nowhere.gpkg does not exist", "7 problems")),
+    "missing file": ({"path": "nowhere.gpkg"}, ("nowhere.gpkg does not exist", "6 problems")),
     "missing layer": ({"factors": factor(layer="pubs")}, ("factor 'bars'", "no layer 'pubs'", "boundary")),
     "wrong filter field": ({"factors": factor(filter={"type": "a"})}, ("no field 'type'", "the fields are kind")),
     "wrong filter value": ({"factors": factor(filter={"kind": 3})}, ("filter kind = 3", "holds text")),
@@ -107,7 +107,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "hold-out without events": ({"holdout": {"start": "2031-01-01"}}, ("no event is left",)),
     "no cell centre inside": (
-        {"grid": {"block_length": 100, "cell_size": 2990, "cells": "center"}, "area": {"path": "thin.gpkg"}},
+        {"grid": {"block_length": 100, "cell_size": 1000, "cells": "center"}, "area": {"path": "thin.gpkg"}},
         ("has its centre inside",),
     ),
 }  # fmt: skip
@@ -116,8 +116,8 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_study_and_layers(city: Path, tmp_path: Path, case: str) -> None:
     shutil.copy(city / "city.gpkg", tmp_path)
-    ring = shapely.box(X, Y, X + 8000, Y + 8000).difference(shapely.box(X + 5, Y + 5, X + 7995, Y + 7995))
-    layer(tmp_path, "thin", [shapely.union_all([ring, shapely.box(X, Y, X + 1400, Y + 7000)])])
+    frame = shapely.box(X, Y, X + 8000, Y + 8000).difference(shapely.box(X + 400, Y + 400, X + 7600, Y + 7600))
+    layer(tmp_path, "thin", [frame])
     changes, parts = CASES[case]
     refused(run(tmp_path, small_city.study(**changes)), tmp_path, *parts)
 

@@ -102,7 +102,7 @@ def demo(
             written = write_outputs(terrain, folder, progress=progress)
             found = recovery(city, terrain)
             found.to_csv(folder / "tables" / "planted.csv", index=False)
-        written["city/"] = "the synthetic city and its study.toml: edit it and `rtmdx run` it"
+        written["city/"] = "the synthetic city and its study.toml, to edit and run"
         if as_json:
             _print_json({**summary(terrain), "out": str(out), "planted": json.loads(found.to_json(orient="records"))})
         elif not quiet:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+
 from rtmdx.space.surfaces import density_array, distance_array
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ PLANTED = (
 )
 
 
-def indicator(
-    risk: PlantedRisk, shapes: NDArray[np.object_], grid: Grid, block_length: float
-) -> NDArray[np.bool_]:
+def indicator(risk: PlantedRisk, shapes: NDArray[np.object_], grid: Grid, block_length: float) -> NDArray[np.bool_]:
     """Return where the risk is present, shape (n_cells,): the 0/1 variable rtmdx computes."""
     reach = risk.blocks * block_length
     if risk.operationalization == "proximity":
@@ -140,9 +139,7 @@ def place_events(
     return at
 
 
-def draw_dates(
-    n: int, span: tuple[np.datetime64, np.datetime64], rng: np.random.Generator
-) -> NDArray[np.datetime64]:
+def draw_dates(n: int, span: tuple[np.datetime64, np.datetime64], rng: np.random.Generator) -> NDArray[np.datetime64]:
     """Draw times: more in summer, at weekends and in the evening; whole minutes."""
     days = np.arange(span[0], span[1] + 1)
     season = 1 + 0.15 * np.cos(2 * np.pi * ((days - days.astype("datetime64[Y]")).astype(int) - 200) / 365.25)

@@ -66,9 +66,7 @@ class Town:
 
 def make_town(land: Land, rng: np.random.Generator) -> Town:
     """Lay out streets, then find the blocks between them."""
-    main = shapely.intersection(
-        np.array([*land.drives, *land.arterials, land.avenue, land.motorway]), land.limits
-    )
+    main = shapely.intersection(np.array([*land.drives, *land.arterials, land.avenue, land.motorway]), land.limits)
     quarters, home = _quarters(land)
     lines = [shapely.boundary(land.limits), *main, *_local_streets(land, quarters, home, rng)]
     edges = shapely.get_parts(shapely.union_all(lines, grid_size=_SNAP))
@@ -143,9 +141,7 @@ def _local_streets(
     return list(parts[shapely.get_type_id(parts) == 1])
 
 
-def _grid_lines(
-    district: _District, turn: float, place: Any, rng: np.random.Generator
-) -> NDArray[np.object_]:
+def _grid_lines(district: _District, turn: float, place: Any, rng: np.random.Generator) -> NDArray[np.object_]:
     """Draw two families of gently swaying lines that cover `place`."""
     west, south, east, north = shapely.bounds(place)
     middle = np.array([(west + east) / 2, (south + north) / 2])
@@ -165,9 +161,7 @@ def _grid_lines(
     return np.array(out, dtype=object)
 
 
-def _sides(
-    edges: NDArray[np.object_], faces: NDArray[np.object_]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _sides(edges: NDArray[np.object_], faces: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the face left and right of each stretch, -1 for none."""
     half = shapely.length(edges) / 2
     mid = shapely.get_coordinates(shapely.line_interpolate_point(edges, half))

@@ -96,8 +96,6 @@ def write_layers(path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
     pyogrio.set_gdal_config_options({clock: f"{FIT[0]}T00:00:00.000Z"})
     try:
         for name, layer in layers.items():
-            layer.to_file(
-                path, layer=name, driver="GPKG", engine="pyogrio", mode="a" if path.exists() else "w"
-            )
+            layer.to_file(path, layer=name, driver="GPKG", engine="pyogrio", mode="a" if path.exists() else "w")
     finally:
         pyogrio.set_gdal_config_options({clock: before})

@@ -103,18 +103,14 @@ class CullingResult:
 def _check_folds(folds: ArrayLike, n_cells: int) -> NDArray[np.int64]:
     fold = np.asarray(folds)
     if fold.shape != (n_cells,) or fold.dtype.kind not in "iu":
-        raise InputError(
-            f"folds are {fold.dtype} of shape {fold.shape}, expected integers of shape ({n_cells},)."
-        )
+        raise InputError(f"folds are {fold.dtype} of shape {fold.shape}, expected integers of shape ({n_cells},).")
     fold = fold.astype(np.int64)
     if fold.min(initial=0) < 0 or fold.max(initial=0) < 1:
         raise InputError("folds must be numbered from 0, at least two of them.")
     return fold
 
 
-def _check_options(
-    ridge: Sequence[float], n_penalties: int, min_ratio: float, tolerance: float, threads: int
-) -> None:
+def _check_options(ridge: Sequence[float], n_penalties: int, min_ratio: float, tolerance: float, threads: int) -> None:
     if not len(ridge) or not all(np.isfinite(r) and r >= 0 for r in ridge):
         raise InputError(f"ridge is {tuple(ridge)}, expected one or more finite values >= 0.")
     if n_penalties < 2:
@@ -253,8 +249,7 @@ def cull(
 
     _run_stages(groups, penalties, scale, fold_cells, threads, poll, stop)
     paths = [
-        _summarise(l2, group, penalties, fold_cells, n_penalties)
-        for l2, group in zip(ridges, groups, strict=True)
+        _summarise(l2, group, penalties, fold_cells, n_penalties) for l2, group in zip(ridges, groups, strict=True)
     ]
     r = min(range(len(ridges)), key=lambda i: (float(paths[i].cv_deviance.min()), i))
     best = int(np.argmin(paths[r].cv_deviance))
@@ -348,11 +343,7 @@ def _run_stages(
         try:
             for start in range(0, len(penalties), STAGE):
                 end = min(start + STAGE, len(penalties))
-                left = {
-                    pool.submit(task.run, penalties, start, end, tolerance)
-                    for group in running
-                    for task in group
-                }
+                left = {pool.submit(task.run, penalties, start, end, tolerance) for group in running for task in group}
                 while left:
                     done, left = wait(left, timeout=0.2, return_when=FIRST_EXCEPTION)
                     for job in done:

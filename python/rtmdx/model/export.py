@@ -521,9 +521,7 @@ def _model(terrain: RiskTerrain) -> pd.DataFrame:
     errors = model.standard_errors
     rest = [{"factor": "(intercept)", "coefficient": model.intercept, "std_error": float(errors[0])}]
     if model.log_dispersion is not None:
-        rest.append(
-            {"factor": "(log dispersion)", "coefficient": model.log_dispersion, "std_error": float(errors[-1])}
-        )
+        rest.append({"factor": "(log dispersion)", "coefficient": model.log_dispersion, "std_error": float(errors[-1])})
     rows = [*table.to_dict(orient="records"), *rest]
     frame = pd.DataFrame(rows, columns=table.columns)
     frame["cells"] = frame["cells"].astype("Int64")

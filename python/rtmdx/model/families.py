@@ -149,9 +149,7 @@ class CountModel:
         InputError
             If the design lacks a variable of the model.
         """
-        place = {
-            v.name: (b, k) for b, block in enumerate(design.blocks) for k, v in enumerate(block.variables)
-        }
+        place = {v.name: (b, k) for b, block in enumerate(design.blocks) for k, v in enumerate(block.variables)}
         missing = [v.name for v in self.variables if v.name not in place]
         if missing:
             raise InputError(
@@ -216,9 +214,7 @@ def unusable(cells: float, events: float, n_cells: float, n_events: float) -> st
     return None
 
 
-def as_model(
-    fit: TableFit, family: Family, design: Design, columns: tuple[int, ...], n_events: float
-) -> CountModel:
+def as_model(fit: TableFit, family: Family, design: Design, columns: tuple[int, ...], n_events: float) -> CountModel:
     """Dress a fit of a table as a `CountModel`."""
     k = len(columns)
     return CountModel(
@@ -279,7 +275,5 @@ def fit_count_model(
         inside, events = table.cells[on].sum(), (table.cells * table.y)[on].sum()
         reason = unusable(inside, events, table.n_cells, n_events)
         if reason:
-            raise FitError(
-                f"{design.variables[j].name} cannot be estimated: {reason}.", hint="Leave the variable out."
-            )
+            raise FitError(f"{design.variables[j].name} cannot be estimated: {reason}.", hint="Leave the variable out.")
     return as_model(fit_table(table, family), family, design, columns, n_events)

@@ -73,9 +73,7 @@ def stratified_folds(counts: ArrayLike, k: int = 5, *, seed: int) -> NDArray[np.
     return folds
 
 
-def spatial_folds(
-    rows: ArrayLike, cols: ArrayLike, block_cells: int, k: int = 5, *, seed: int
-) -> NDArray[np.int32]:
+def spatial_folds(rows: ArrayLike, cols: ArrayLike, block_cells: int, k: int = 5, *, seed: int) -> NDArray[np.int32]:
     """Deal square blocks of ``block_cells x block_cells`` cells to k folds.
 
     Blocks are aligned to the raster's origin, sorted by their number of kept cells (ties at

@@ -73,9 +73,7 @@ class _Likelihood:
         if float(np.max(np.abs(eta))) > 600.0:
             return -np.inf
         theta = float(parameters[self.k]) if self.number else 0.0
-        total = _stats.count_likelihood(
-            self.number, table.pattern, table.y, table.cells, eta, theta, self.sums
-        )
+        total = _stats.count_likelihood(self.number, table.pattern, table.y, table.cells, eta, theta, self.sums)
         return total - table.constant if np.isfinite(total) else -np.inf
 
     def derivatives(self) -> tuple[Float, Float]:
@@ -162,9 +160,7 @@ def _poisson(table: CountTable, start: Float | None) -> TableFit:
     events = np.bincount(table.pattern, weights=table.cells * table.y, minlength=n_patterns)
     # Events enter a Poisson likelihood by their sum alone: one row per pattern, with its mean count.
     seen = np.flatnonzero(cells)
-    short = CountTable(
-        table.x, seen.astype(np.int32), events[seen] / cells[seen], cells[seen], table.constant
-    )
+    short = CountTable(table.x, seen.astype(np.int32), events[seen] / cells[seen], cells[seen], table.constant)
     like = _Likelihood(short, "poisson")
     if start is None:
         start = np.zeros(k)

@@ -275,9 +275,7 @@ class PathSolver:
     def _loss(self, beta: Float, xty: Float, l1: float) -> float:
         """The objective at `beta` on the working set; leaves `mean` and `total` there."""
         words = cast(Words, self.words)
-        self.total = _stats.poisson_means(
-            words.words, words.offsets, words.table(beta), self.cells, self.mean
-        )
+        self.total = _stats.poisson_means(words.words, words.offsets, words.table(beta), self.cells, self.mean)
         return self._objective(beta, xty, l1)
 
     def _objective(self, beta: Float, xty: Float, l1: float) -> float:
@@ -346,9 +344,7 @@ class PathSolver:
                     hist = words.histogram(self.mean)
                 scale = self.events / self.total
                 centre = scale * words.decoded(hist)
-                self._hessian = (
-                    scale * words.gram(self.mean, hist) - np.outer(centre, centre) / self.events
-                ) / self.n
+                self._hessian = (scale * words.gram(self.mean, hist) - np.outer(centre, centre) / self.events) / self.n
             before = residual
             new = beta.copy()
             _stats.coordinate_descent(
@@ -362,9 +358,7 @@ class PathSolver:
                 self.max_sweeps,
             )
             step = new - beta
-            promised = float(
-                step @ (self.ridge * beta - slope) + l1 * (np.abs(new).sum() - np.abs(beta).sum())
-            )
+            promised = float(step @ (self.ridge * beta - slope) + l1 * (np.abs(new).sum() - np.abs(beta).sum()))
             size, slack = 1.0, 1e-13 * max(1.0, abs(loss))
             trial = new
             while True:

@@ -125,9 +125,7 @@ class CellTable:
         """The table without variable j; rows of merged patterns stay apart, which changes no sum."""
         x = np.delete(self.x, 1 + self.columns.index(j), axis=1)
         unique, number = np.unique(x, axis=0, return_inverse=True)
-        return CountTable(
-            unique, number.ravel().astype(np.int32)[self.pattern], self.y, self.cells, self.constant
-        )
+        return CountTable(unique, number.ravel().astype(np.int32)[self.pattern], self.y, self.cells, self.constant)
 
     def move_to(self, columns: list[int]) -> None:
         """Collapse anew by another set of variables."""

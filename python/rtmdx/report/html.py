@@ -249,7 +249,11 @@ def _culling(terrain: RiskTerrain) -> dict[str, Any]:
     return {
         "svg": culling_chart(culling),
         "paths": [
-            {"name": f"ridge {p.ridge:g}", "color": METHODS[i % len(METHODS)][0], "dashes": METHODS[i % len(METHODS)][1]}
+            {
+                "name": f"ridge {p.ridge:g}",
+                "color": METHODS[i % len(METHODS)][0],
+                "dashes": METHODS[i % len(METHODS)][1],
+            }
             for i, p in enumerate(culling.paths)
         ],
         "penalty": number(culling.penalty),

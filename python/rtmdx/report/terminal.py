@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -52,7 +53,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
     score = result["score"]
     console.print(
         f"Relative risk scores run from {score['lowest']:.3g} to {score['highest']:.4g}. Highest-risk places: "
-        f"{top['area_share']:.1%} of the cells, {_percent(top['event_share'])} of the events.",
+        f"{_percent(top['area_share'])} of the cells, {_percent(top['event_share'])} of the events.",
         highlight=False,
     )
     for key, title in (("holdout", "Held out in time"), ("fitted", "Fitted period (flatters)")):
@@ -68,45 +69,32 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
 
 def print_recovery(console: Console, found: pd.DataFrame) -> None:
     """Print planted against recovered relative risks of the demo city."""
-    table = Table(title="Planted against recovered", title_justify="left", title_style="bold")
-    for name, justify in (
-        ("Factor", "left"),
-        ("Planted", "left"),
-        ("Recovered", "left"),
-        ("RRV planted", "right"),
-        ("RRV found", "right"),
-        ("99 % interval", "right"),
-        ("", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _table("Risk factor", "Planted", "Recovered", ">RRV", ">Found", ">99 % limits", "")
+    table.title = "Planted against recovered"
     for row in found.to_dict(orient="records"):
-        planted = (
-            f"{row['planted_operationalization']}, {row['planted_blocks']:g} blocks"
-            if row["planted"]
-            else "not planted"
-        )
-        recovered = f"{row['operationalization']}, {row['blocks']:g} blocks" if row["selected"] else "not selected"
+        verdict = str(row["verdict"])
+        colour = "green" if verdict in ("recovered", "left out") else "yellow"
+        planted, selected = bool(row["planted"]), bool(row["selected"])
         table.add_row(
-            str(row["factor"]),
-            planted,
-            recovered,
-            f"{row['planted_rrv']:.2f}" if row["planted"] else "",
-            f"{row['rrv']:.2f}" if row["selected"] else "",
-            f"{row['rrv_low']:.2f} to {row['rrv_high']:.2f}" if row["selected"] else "",
-            {"recovered": "[green]recovered[/]", "left out": "[green]left out[/]"}.get(
-                str(row["verdict"]), f"[yellow]{row['verdict']}[/]"
-            ),
+            str(row["factor"]).replace("_", " ").capitalize(),
+            f"{row['planted_operationalization']} {row['planted_blocks']:g}" if planted else "no",
+            f"{row['operationalization']} {row['blocks']:g}" if selected else "no",
+            f"{row['planted_rrv']:.2f}" if planted else "",
+            f"{row['rrv']:.2f}" if selected else "",
+            f"{row['rrv_low']:.2f}-{row['rrv_high']:.2f}" if selected else "",
+            f"[{colour}]{verdict}[/]",
         )
     console.print()
     console.print(table)
+    console.print(
+        "[dim]Reach in blocks. Community centers are protective: their RRV is the rise where they are absent.[/]"
+    )
 
 
 def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estimate) -> None:
     """Print what a study reads, what was dropped, what deserves a look, and what a run needs."""
     console.print(f"[bold]{escape(study.name)}[/]: nothing wrong.", highlight=False)
-    table = Table()
-    for name, justify in (("Layer", "left"), ("Read", "right"), ("Kept", "right"), ("Dropped", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _table("Layer", ">Read", ">Kept", "Dropped")
     rows = [("study area", inputs.area.cleaning), (f"outcome {inputs.events.name}", inputs.events.cleaning)]
     if inputs.holdout is not None:
         rows.append((f"hold-out {inputs.holdout.period}", inputs.holdout.cleaning))
@@ -123,22 +111,13 @@ def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estima
 
 def _model_table(rows: list[dict[str, Any]], unit: str) -> Table:
     short = unit_symbol(unit)
-    table = Table()
-    for name, justify in (
-        ("Risk factor", "left"),
-        ("Operationalization", "left"),
-        ("Influence", "right"),
-        ("Cells", "right"),
-        ("RRV", "right"),
-        ("95 % interval", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _table("Risk factor", "Influence", "", ">Cells", ">RRV", ">95 % interval")
     for row in rows:
         label = str(row["label"]) + (" (protective)" if row["effect"] == "protective" else "")
         table.add_row(
             escape(label),
-            row["operationalization"],
             f"{row['influence']:g} {short}",
+            row["operationalization"],
             f"{row['cells']:,}",
             f"{row['rrv']:.2f}",
             f"{row['rrv_low']:.2f} to {row['rrv_high']:.2f}",
@@ -149,23 +128,16 @@ def _model_table(rows: list[dict[str, Any]], unit: str) -> Table:
 def _validity_table(judged: list[dict[str, Any]], title: str) -> Table:
     period = str(judged[0]["period"]).split(": ", 1)[-1]
     n = judged[0]["n_events"]
-    table = Table(
-        title=f"{title}: share of the {n:,} events of {period} in the top cells (lowest to highest over ties)",
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("Score")
-    for top in judged[0]["top"]:
-        table.add_column(f"top {100 * top['share']:g} %", justify="right")
-    table.add_column("AUC", justify="right")
+    table = _table("Score", *(f">top {100 * top['share']:g} %" for top in judged[0]["top"]), ">AUC")
+    table.title = f"{title}: share of the {n:,} events of {period} in the top cells"
+    table.caption = "In brackets: lowest to highest over the ways to break ties."
     for v in judged:
         cells = []
         for t in v["top"]:
             h = t["hit_rate"]
             spread = h["highest"] is not None and h["highest"] - h["lowest"] > 0.0005
-            cells.append(
-                _percent(h["expected"]) + (f" ({_percent(h['lowest'])} to {_percent(h['highest'])})" if spread else "")
-            )
+            between = f"\n({100 * h['lowest']:.1f}-{100 * h['highest']:.1f})" if spread else ""
+            cells.append(_percent(h["expected"]) + between)
         table.add_row(str(v["name"]), *cells, "" if v["auc"] is None else f"{v['auc']:.3f}")
     return table
 
@@ -178,11 +150,20 @@ def _note_baseline(console: Console, judged: list[dict[str, Any]]) -> None:
     if best["top"][0]["hit_rate"]["expected"] > terrain["top"][0]["hit_rate"]["expected"]:
         console.print(
             f"[dim]{escape(str(best['name']))} captures more than the terrain in the top "
-            f"{terrain['top'][0]['share']:.0%}: events repeat in place. The terrain says where the landscape is risky "
-            "and why; it is not the best forecast on its own.[/]",
+            f"{100 * terrain['top'][0]['share']:g} %: events repeat in place. The terrain says where the landscape is "
+            "risky and why; it is not the best forecast on its own.[/]",
             highlight=False,
         )
 
 
+def _table(*columns: str) -> Table:
+    """An airy table that fits 80 characters; a column named with > is right-aligned."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    table.caption_justify = "left"
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    return table
+
+
 def _percent(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.1%}"
+    return "n/a" if value is None else f"{100 * value:.1f} %"

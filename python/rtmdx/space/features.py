@@ -114,9 +114,7 @@ class Features:
         try:
             points = np.asarray(xy, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError(
-                f"points: cannot be read as numbers ({error}).", hint="Give an (n, 2) array."
-            ) from None
+            raise InputError(f"points: cannot be read as numbers ({error}).", hint="Give an (n, 2) array.") from None
         if points.ndim != 2 or points.shape[1] != 2:
             raise InputError(
                 f"points: found an array of shape {points.shape}, expected (n, 2).",
@@ -278,9 +276,7 @@ class Features:
         """Return the engine's view; `weights` has one value per input geometry, shape (n_input,)."""
         if weights is None:
             return self._unweighted
-        return self._native(
-            weights[self.point_source], weights[self.line_source], weights[self.polygon_source]
-        )
+        return self._native(weights[self.point_source], weights[self.line_source], weights[self.polygon_source])
 
     @cached_property
     def _unweighted(self) -> _engine.Features:

@@ -303,8 +303,7 @@ def _weights(weights: ArrayLike | None, features: Features) -> NDArray[np.float6
         raise InputError(f"weights: cannot be read as numbers ({error}).") from None
     if values.shape != (features.n_input,):
         raise InputError(
-            f"weights: have the shape {values.shape}, expected ({features.n_input},), "
-            "one per geometry given.",
+            f"weights: have the shape {values.shape}, expected ({features.n_input},), one per geometry given.",
             hint="Geometries that are None or empty count too.",
         )
     finite = np.isfinite(values)
@@ -357,17 +356,13 @@ def _threads(threads: int | None) -> int:
     except TypeError:
         n = 0
     if not 1 <= n <= 4096:
-        raise InputError(
-            f"threads: found {threads!r}, expected a whole number from 1 to 4096, or None for all."
-        )
+        raise InputError(f"threads: found {threads!r}, expected a whole number from 1 to 4096, or None for all.")
     return n
 
 
 def _callable(cancel: Cancel | None) -> Cancel | None:
     if cancel is not None and not callable(cancel):
-        raise InputError(
-            f"cancel: found {type(cancel).__name__}, expected a function without arguments, or None."
-        )
+        raise InputError(f"cancel: found {type(cancel).__name__}, expected a function without arguments, or None.")
     return cancel
 
 
@@ -392,9 +387,7 @@ def _wrap(values: NDArray[Any], grid: Grid, window: Window, name: str, attrs: di
         return grid.dataarray(values, name, attrs)
     # A smaller grid brings the right GeoTransform, the whole grid the very same coordinates.
     assert is_dataclass(grid)
-    part = replace(
-        grid, x_min=grid.x_min + col * grid.dx, y_max=grid.y_max - row * grid.dy, mask=grid.mask[rows, cols]
-    )
+    part = replace(grid, x_min=grid.x_min + col * grid.dx, y_max=grid.y_max - row * grid.dy, mask=grid.mask[rows, cols])
     array = part.dataarray(values, name, attrs)
     return array.assign_coords(
         y=array["y"].copy(data=grid.y[rows]).variable, x=array["x"].copy(data=grid.x[cols]).variable
