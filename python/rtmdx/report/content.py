@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.report.charts import METHODS, log_ticks
+from rtmdx.report.charts import log_ticks, style_of
 from rtmdx.report.numbers import bounds, count, length, number, p_value, percent, plural, span, tidy
 from rtmdx.report.terminal import FAMILIES
 
@@ -446,7 +446,7 @@ def validity_rows(judged: Sequence[Validity]) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "name": v.name,
-                    "color": METHODS[k % len(METHODS)][0],
+                    "color": style_of(v.name, k)[0],
                     "events": bounds(t.events.lowest, t.events.expected, t.events.highest, whole=True),
                     "hit": _percent_bounds(t.hit_rate.lowest, t.hit_rate.expected, t.hit_rate.highest),
                     "pai": bounds(t.pai.lowest, t.pai.expected, t.pai.highest),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rtmdx.errors import MissingDependencyError
 from rtmdx.model.export import band_index
 from rtmdx.report import content
-from rtmdx.report.charts import METHODS, capture_chart, culling_chart
+from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
 from rtmdx.report.terminal import FAMILIES
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render"]
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _BANDS = ("#8a2457", "#f0a45e", "#ece8dd")  # highest first
 _AREA = {1: ("#f4f2ec", "#f0b478"), -1: ("#f4f2ec", "#8fc3b0")}  # outside and inside a factor's reach
 _FEATURE = {1: "#7a2d12", -1: "#0f4a3a"}
@@ -38,7 +40,7 @@ def render(terrain: RiskTerrain) -> str:
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
+        from markupsafe import Markup, escape
     except ImportError:
         raise MissingDependencyError(
             "The HTML report needs Jinja.", hint="Install it with: pip install 'rtmdx[report]'"
@@ -51,6 +53,7 @@ def render(terrain: RiskTerrain) -> str:
         lstrip_blocks=True,
     )
     environment.filters["svg"] = Markup  # the figures of this package, and nothing else
+    environment.filters["dates"] = lambda text: Markup(_DATE.sub(r'<span class="nw">\g<0></span>', str(escape(text))))
     return environment.get_template("report.html.j2").render(_page(terrain))
 
 
@@ -108,7 +111,8 @@ def _risk_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
         "svg": canvas.image(canvas.classes(score, lower), colors),
         "legend": legend[::-1],
         "exact": exact,
-        "levels": count(np.unique(score).size),
+        "levels": plural(np.unique(score).size, "distinct score"),
+        "flat": len(lower) == 1,
         "thin": canvas.thin,
     }
 
@@ -116,7 +120,7 @@ def _risk_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
 def _count_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
     counts = terrain.counts.astype(np.float64)
     positive = counts[counts > 0]
-    inner, exact = class_breaks(positive, 6) if positive.size else (np.empty(0), True)
+    inner, exact = class_breaks(positive, 6, 6) if positive.size else (np.empty(0), True)
     lower = np.concatenate([[0.0], np.ceil(inner)]) if (counts == 0).any() else np.ceil(inner)
     zero = [COUNTS[0]] if lower[0] == 0 else []
     colors = zero + ramp(COUNTS[2:], len(lower) - len(zero))  # one event in one small cell must be seen
@@ -145,12 +149,13 @@ def _legend(
     cells = np.bincount(which, minlength=len(lower))
     events = np.bincount(which, weights=terrain.counts, minlength=len(lower))
     total = max(1.0, float(events.sum()))
+    digits = next((d for d in (3, 4, 5) if len({number(v, d) for v in lower}) == len(lower)), 6)
     out = []
     for i, low in enumerate(lower):
         last = i + 1 == len(lower)
         high = float(values.max() if last else lower[i + 1])
         ends = (number(low) if i == 0 else tidy(low), number(high) if last else tidy(high))
-        text = number(low, 4) if exact else " to ".join(ends)
+        text = number(low, digits) if exact else " to ".join(ends)
         out.append(
             {
                 "color": colors[i],
@@ -234,7 +239,7 @@ def _validity(terrain: RiskTerrain) -> list[dict[str, Any]]:
 
 
 def _method(i: int, v: Validity) -> dict[str, str]:
-    color, dashes = METHODS[i % len(METHODS)]
+    color, dashes = style_of(v.name, i)
     return {
         "name": v.name,
         "color": color,
@@ -249,7 +254,7 @@ def _culling(terrain: RiskTerrain) -> dict[str, Any]:
     return {
         "svg": culling_chart(culling),
         "paths": [
-            {"name": f"ridge {p.ridge:g}", "color": METHODS[i % len(METHODS)][0], "dashes": METHODS[i % len(METHODS)][1]}
+            {"name": f"ridge {p.ridge:g}", "color": STYLES[i % len(STYLES)][0], "dashes": STYLES[i % len(STYLES)][1]}
             for i, p in enumerate(culling.paths)
         ],
         "penalty": number(culling.penalty),
