@@ -58,7 +58,8 @@ def _factors(grid: Grid, rng: np.random.Generator, effect: str) -> tuple[RiskFac
         shapely.LineString([(west + 0.45 * size[0], south), (west + 0.6 * size[0], north)]),
     ]
     parks = [
-        shapely.Point(west + a * size[0], south + b * size[1]).buffer(0.06 * max(size)) for a, b in ((0.3, 0.75), (0.7, 0.3))
+        shapely.Point(west + a * size[0], south + b * size[1]).buffer(0.06 * max(size))
+        for a, b in ((0.3, 0.75), (0.7, 0.3))
     ]
     cell = grid.cell_size
     return (
@@ -172,7 +173,7 @@ def make_terrain(
         Step(f, i, "add", name, 6600.0 - 80 * i, 6520.0 - 80 * i, 19 - i, (), ())
         for f in models for i, name in enumerate(names, 1)
     ) + tuple(Step(f, len(names) + 1, "stop", None, 6200.0, 6200.0, 12, (), ()) for f in models)  # fmt: skip
-    selection = StepwiseResult(final, models, dict.fromkeys(models, 6700.0), steps, {f: () for f in models}, ())
+    selection = StepwiseResult(final, models, dict.fromkeys(models, 6700.0), steps, dict.fromkeys(models, ()), ())
     score = relative_risk_score(final, design)
     bands, note = risk_bands(score, counts)
     r, c = grid.rows_cols
@@ -184,6 +185,7 @@ def make_terrain(
     )  # fmt: skip
     smooth = np.log(score) + rng.normal(0, 0.4, score.size)
     later = rng.poisson(expected) if holdout_events else np.zeros(grid.n_cells, dtype=np.int64)
+    n_later = int(later.sum())
     judged = {"Risk terrain": score, "Past counts": counts.astype(float), "Kernel density (400 m)": smooth}
     fitted = tuple(
         validity(judged[name], counts, name=name, period=f"fitted: {events.period}", predicted=expected)
@@ -198,7 +200,7 @@ def make_terrain(
         culling=_culling(design, final.columns, not selected), selection=selection, score_cells=score,
         expected_cells=np.asarray(expected, dtype=np.float64), bands=bands, bands_note=note, fitted=fitted,
         holdout=held if holdout else (),
-        holdout_cleaning=Cleaning("city.gpkg:robbery", "ab" * 32, int(later.sum()), int(later.sum())) if holdout else None,
+        holdout_cleaning=Cleaning("city.gpkg:robbery", "ab" * 32, n_later, n_later) if holdout else None,
         findings=findings, block_length=2 * cell,
         config={"schema_version": 1, "name": title, "seed": 7, "model": {"folds": "stratified"}},
         provenance={

@@ -146,7 +146,8 @@ def capture_chart(judged: Sequence[Validity], share: float = 1.0) -> str:
         keep = v.curve_share <= share + 1e-9
         curves = [c[keep] for c in (v.curve_share, v.curve_expected, v.curve_lowest, v.curve_highest)]
         if np.isfinite(curves[1]).all():
-            ties = (curves[2], curves[3]) if i == 0 else (None, None)  # the baselines' would hide it; they are in the table
+            # the baselines' ranges would hide the terrain's: they are in the table
+            ties = (curves[2], curves[3]) if i == 0 else (None, None)
             series.append(Series(v.name, curves[0], curves[1], color, dashes, *ties))
     top = max([float((s.high if s.high is not None else s.y).max()) for s in series], default=1.0)
     y_high = 1.0 if share == 1.0 else min(1.0, math.ceil(top * 10 + 0.2) / 10)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import MissingDependencyError
-from rtmdx.model.export import band_index
-from rtmdx.report import content
+from rtmdx.model.tables import band_index
+from rtmdx.report import content, rows
 from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
@@ -59,7 +59,7 @@ def render(terrain: RiskTerrain) -> str:
 
 def _page(terrain: RiskTerrain) -> dict[str, Any]:
     canvas = Canvas(terrain.grid)
-    rows = content.model_rows(terrain)
+    model = content.model_rows(terrain)
     enforcement = [f for f in terrain.findings if f.code == "enforcement"]
     return {
         "title": terrain.title,
@@ -74,10 +74,10 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "risk": _risk_map(terrain, canvas),
         "bands": _band_map(terrain, canvas),
         "counts": _count_map(terrain, canvas),
-        "model": rows,
-        "any_protective": any(r["protective"] for r in rows),
+        "model": model,
+        "any_protective": any(r["protective"] for r in model),
         "forest": content.forest(terrain),
-        "factor_maps": [_factor_map(terrain, canvas, row) for row in rows],
+        "factor_maps": [_factor_map(terrain, canvas, row) for row in model],
         "intercept": _intercept(terrain),
         "dispersion": content.dispersion(terrain),
         "family": FAMILIES.get(terrain.model.family, terrain.model.family),
@@ -88,11 +88,11 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "notes": list(terrain.selection.notes),
         "flagged": list(terrain.selection.flagged.get(terrain.model.family, ())),
         "validity": _validity(terrain),
-        "inputs": content.input_rows(terrain),
-        "factors": content.factor_rows(terrain),
-        "variables": content.variable_groups(terrain),
+        "inputs": rows.input_rows(terrain),
+        "factors": rows.factor_rows(terrain),
+        "variables": rows.variable_groups(terrain),
         "culling": _culling(terrain),
-        "trace": content.trace_rows(terrain),
+        "trace": rows.trace_rows(terrain),
         "provenance": _provenance(terrain),
         "config": json.dumps(dict(terrain.config), indent=2, ensure_ascii=False, default=str),
     }
@@ -177,7 +177,7 @@ def _band_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
         classes = canvas.classes(terrain.score_cells, lower)
     else:
         classes = terrain.grid.to_raster(n - band_index(terrain), 0).astype(np.uint8)
-    rows = [
+    bands = [
         {
             "name": b.name,
             "color": colors[i],
@@ -190,7 +190,7 @@ def _band_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
         }
         for i, b in enumerate(terrain.bands)
     ]
-    return {"svg": canvas.image(classes, colors[::-1]), "rows": rows, "note": terrain.bands_note.replace(">=", "≥")}
+    return {"svg": canvas.image(classes, colors[::-1]), "rows": bands, "note": terrain.bands_note.replace(">=", "≥")}
 
 
 def _factor_map(terrain: RiskTerrain, canvas: Canvas, row: dict[str, Any]) -> dict[str, Any]:
@@ -231,8 +231,8 @@ def _validity(terrain: RiskTerrain) -> list[dict[str, Any]]:
                 "empty": judged[0].n_events == 0,
                 "charts": [capture_chart(judged), capture_chart(judged, 0.2)] if judged[0].n_events else [],
                 "methods": [_method(i, v) for i, v in enumerate(judged)],
-                "rows": content.validity_rows(judged),
-                "warnings": content.baseline_warnings(judged),
+                "rows": rows.validity_rows(judged),
+                "warnings": rows.baseline_warnings(judged),
             }
         )
     return out

@@ -94,7 +94,7 @@ def palette_png(index: NDArray[np.uint8], colors: Sequence[str | None], scale: i
     bits = 4 if len(colors) <= 16 else 8
     if bits == 4:
         padded = np.pad(pixels, ((0, 0), (0, width % 2)))
-        pixels = (padded[:, ::2] << 4) | padded[:, 1::2]
+        pixels = ((padded[:, ::2] << 4) | padded[:, 1::2]).astype(np.uint8)
     raw = np.concatenate([np.zeros((height, 1), dtype=np.uint8), pixels], axis=1).tobytes()
     rgb = b"".join(bytes.fromhex((c or "#ffffff")[1:]) for c in colors)
     alpha = bytes(0 if c is None else 255 for c in colors)
