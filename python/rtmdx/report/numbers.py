@@ -45,7 +45,7 @@ def percent(share: float) -> str:
         return "–"
     value = 100 * share
     if 0 < value < 0.001:
-        return f"< 0.001{_NBSP}%"
+        return f"<{_NBSP}0.001{_NBSP}%"
     if 0 < value < 0.1:
         return f"{number(value, 2)}{_NBSP}%"
     return f"{value:.1f}{_NBSP}%" if value < 99.95 else f"100{_NBSP}%"
@@ -76,4 +76,4 @@ def p_value(p: float) -> str:
     """Return a p value: "0.012", or "< 0.001"."""
     if not math.isfinite(p):
         return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"<{_NBSP}0.001" if p < 0.001 else f"{p:.3f}"
