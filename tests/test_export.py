@@ -20,7 +20,7 @@ import xarray as xr
 
 from rtmdx.errors import InputError, MissingDependencyError, OutputError
 from rtmdx.model import export
-from rtmdx.model.tables import TABLES
+from rtmdx.model.export_tables import TABLES
 from rtmdx.model.terrain import RiskTerrain
 from terrain_fixture import cells_frame, make_terrain, nothing_found
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtmdx.errors import InputError, MissingDependencyError
+from rtmdx.model.export_tables import TABLES, band_index, factor_table, tables
 from rtmdx.model.staging import replacing, require_own
-from rtmdx.model.tables import TABLES, band_index, factor_table, tables
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -332,7 +332,7 @@ def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, over
 
 
 def write_tables(terrain: RiskTerrain, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write the tables of `rtmdx.model.tables` as CSV (UTF-8, full precision) into a new folder.
+    """Write the tables of `rtmdx.model.export_tables` as CSV (UTF-8, full precision) into a new folder.
 
     ``provenance.json`` beside them holds study and provenance.
 

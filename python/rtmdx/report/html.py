@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import MissingDependencyError
-from rtmdx.model.tables import band_index
+from rtmdx.model.export_tables import band_index
 from rtmdx.report import content, rows
 from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
