@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, autotestdict=False
 """Statistical loops of rtmdx: penalised Poisson regression on codes, count-model likelihoods.
 
 Every function here is serial, releases the GIL around its loop, trusts its arguments (Python
@@ -497,21 +497,42 @@ def count_likelihood(
     return total
 
 
-def weighted_gram(const double[:, ::1] x, const double[::1] weight, double[:, ::1] out):
-    """Fill ``out = x' diag(weight) x`` for a short, narrow x; zeros in x are skipped."""
-    cdef Py_ssize_t i, a, b
+def linear_predictor(const double[:, ::1] x, const double[::1] beta, double[::1] eta):
+    """Fill ``eta = x beta``, serially: a threaded BLAS would not give the same bits everywhere."""
+    cdef Py_ssize_t i, a
+    cdef double s
+    with nogil:
+        for i in range(x.shape[0]):
+            s = 0.0
+            for a in range(x.shape[1]):
+                s += x[i, a] * beta[a]
+            eta[i] = s
+
+
+def pattern_sums(
+    const double[:, ::1] x, const double[:, ::1] sums, double[:, ::1] moments, double[:, ::1] gram
+):
+    """Sums over patterns of the columns of `sums` times x, and the Gram matrix weighted by the second.
+
+    Fills ``moments[c, a] = sum_i sums[i, c] x[i, a]`` and ``gram = x' diag(sums[:, 1]) x``.
+    """
+    cdef Py_ssize_t i, a, b, c
     cdef double t
     with nogil:
-        out[:, :] = 0.0
+        gram[:, :] = 0.0
+        moments[:, :] = 0.0
         for i in range(x.shape[0]):
             for a in range(x.shape[1]):
-                t = weight[i] * x[i, a]
-                if t != 0.0:
-                    for b in range(a, x.shape[1]):
-                        out[a, b] += t * x[i, b]
-        for a in range(out.shape[0]):
+                if x[i, a] == 0.0:
+                    continue
+                for c in range(sums.shape[1]):
+                    moments[c, a] += sums[i, c] * x[i, a]
+                t = sums[i, 1] * x[i, a]
+                for b in range(a, x.shape[1]):
+                    gram[a, b] += t * x[i, b]
+        for a in range(gram.shape[0]):
             for b in range(a):
-                out[a, b] = out[b, a]
+                gram[a, b] = gram[b, a]
 
 
 # ---------------------------------------------------------------------------------------- stepwise

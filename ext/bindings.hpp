@@ -49,6 +49,7 @@ RasterView<T> raster_view(py::array_t<T, 0>& out, const Window& window) {
     throw InvalidArgument("output array does not have the window's shape (" + std::to_string(window.nrows) + ", " +
                           std::to_string(window.ncols) + ")");
   }
+  if (window.empty()) return {nullptr, window.nrows, window.ncols};
   if (!out.writeable() || (out.shape(1) > 1 && out.strides(1) != size) || out.strides(0) % size != 0) {
     throw InvalidArgument("output array must be writable with contiguous rows");
   }

@@ -17,10 +17,13 @@ namespace {
 // ---------------------------------------------------------------- points
 // sums[c] += w * shape(u) along a row, u^2 = (x[c] - px)^2 + ey2. Cells out of reach get exactly 0.
 
+// Kernels that jump at the edge keep cells that lie exactly on it, whichever way the division by R rounds.
+constexpr double edge2 = 1.0 + 1e-9;
+
 inline double square(double v) { return v * v; }
 
 RTMDX_CLONES void row_uniform(double* sums, const double* x, std::size_t n, double px, double ey2, double w) {
-  for (std::size_t c = 0; c < n; ++c) sums[c] += square(x[c] - px) + ey2 <= 1.0 ? w : 0.0;
+  for (std::size_t c = 0; c < n; ++c) sums[c] += square(x[c] - px) + ey2 <= edge2 ? w : 0.0;
 }
 
 RTMDX_CLONES void row_epanechnikov(double* sums, const double* x, std::size_t n, double px, double ey2, double w) {
@@ -48,7 +51,7 @@ RTMDX_CLONES void row_triangular(double* sums, const double* x, std::size_t n, d
 // The Gaussian is a product: gx[c] = exp(-(c (x - px))^2 / 2) is made once per point, w carries the row's factor.
 RTMDX_CLONES void row_gaussian(double* sums, const double* x, const double* gx, std::size_t n, double px, double ey2,
                                double w) {
-  for (std::size_t c = 0; c < n; ++c) sums[c] += square(x[c] - px) + ey2 <= 1.0 ? w * gx[c] : 0.0;
+  for (std::size_t c = 0; c < n; ++c) sums[c] += square(x[c] - px) + ey2 <= edge2 ? w * gx[c] : 0.0;
 }
 
 inline double gaussian_factor(double distance) { return std::exp(-0.5 * square(gaussian_cut * distance)); }
@@ -67,7 +70,7 @@ void add_point(Kernel kernel, const Scaled& scaled, const TileSums& tile, double
     double* sums = tile.sums + (r - tile.cells.r0) * tile.stride + (reach.c0 - tile.cells.c0);
     const double ey = tile.y[r - tile.cells.r0] - py;
     const double ey2 = ey * ey;
-    if (ey2 > 1.0) continue;
+    if (ey2 > edge2) continue;
     switch (kernel) {
       case Kernel::uniform:
         row_uniform(sums, x, n, px, ey2, w);
@@ -255,12 +258,14 @@ void compute(const Features& f, const Scaled& scaled, const Window& window, Kern
     } else {
       const std::size_t k = i - first_polygon;
       const double w = f.polygons.weights.empty() ? 1.0 : f.polygons.weights[k];
+      const bool intricate = polygons.intricate(k);
       const Cells reach = scaled.reached(polygons.boxes()[k], tile.cells);
       for (std::int64_t r = reach.r0; r < reach.r1; ++r) {
         poll();
         double* sums = tile.sums + (r - tile.cells.r0) * tile.stride - tile.cells.c0;
         const double y = tile.y[r - tile.cells.r0];
         for (std::int64_t c = reach.c0; c < reach.c1; ++c) {
+          if (intricate) poll();
           sums[c] += w * polygons.mass(k, tile.x[c - tile.cells.c0], y);
         }
       }

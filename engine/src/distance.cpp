@@ -49,7 +49,7 @@ struct Level {
 struct Scratch {
   std::vector<double> d2;
   std::vector<unsigned char> keep;
-  std::array<Level, 8> levels;  // below task_cells
+  std::array<Level, 4> levels;  // sides 64, 32, 16, 8, below task_cells
 };
 
 template <class T>
@@ -191,9 +191,7 @@ void evaluate(const Problem<T>& p, const Tile& tile, const Candidates& candidate
 // Finishes a tile if it can be finished without splitting.
 template <class T>
 bool settle(const Problem<T>& p, const Tile& tile, const Candidates& candidates) {
-  if (all_inside(p, tile)) {
-    fill(p, tile, T{0});
-  } else if (candidates.size == 0 && p.inside.empty()) {
+  if (candidates.size == 0 && p.inside.empty()) {
     fill(p, tile, std::numeric_limits<T>::infinity());
   } else if (candidates.size <= few || tile.side <= leaf_cells) {
     evaluate(p, tile, candidates);
@@ -211,6 +209,10 @@ void descend(const Problem<T>& p, const Tile& tile, const Candidates& candidates
   Tile child;
   for (int k = 0; k < 4; ++k) {
     if (!quarter(tile, k, child)) continue;
+    if (all_inside(p, child)) {
+      fill(p, child, T{0});
+      continue;
+    }
     prune(p, child, candidates, s, s.levels[depth]);
     descend(p, child, view(p, s.levels[depth]), depth + 1, s, poll);
   }
@@ -284,13 +286,14 @@ Gathered gather(const Features& f, const Grid& grid) {
   std::size_t i = 0;
   const auto put = [&](Place a, Place b) {
     double* at = g.level.data.data() + i++;
-    const double ux = b.x - a.x, uy = b.y - a.y;
-    const double inv = 1.0 / (ux * ux + uy * uy);
+    double ux = b.x - a.x, uy = b.y - a.y;
+    double inv = 1.0 / (ux * ux + uy * uy);
+    if (!std::isfinite(inv)) ux = uy = inv = 0.0;  // too short to have a direction: a point
     at[0] = a.x;
     at[n] = a.y;
     at[2 * n] = ux;
     at[3 * n] = uy;
-    at[4 * n] = std::isfinite(inv) ? inv : 0.0;
+    at[4 * n] = inv;
   };
   for (const Place& a : points) put(a, a);
   each_segment([&](Place a, Place b) {
@@ -331,6 +334,11 @@ void compute(const Features& features, const Grid& grid, const Window& window, d
       child.open = quarter(task.tile, static_cast<int>(block % 4), child.tile);
       if (!child.open) return;
       poll();
+      if (all_inside(problem, child.tile)) {
+        fill(problem, child.tile, T{0});
+        child.open = false;
+        return;
+      }
       Scratch scratch;
       prune(problem, child.tile, view(problem, task.level), scratch, child.level);
       child.level.data.resize(child.level.size * problem.arrays);

@@ -19,13 +19,19 @@ inline double point_d2(double x, double y, double px, double py) {
   return ex * ex + ey * ey;
 }
 
+// Beside the segment the cross product gives the distance, exactly 0 on axis-parallel segments; past an end, that end.
 inline double segment_d2(double x, double y, double ax, double ay, double ux, double uy, double inv) {
   const double rx = x - ax;
   const double ry = y - ay;
-  const double t = clamp01((rx * ux + ry * uy) * inv);
-  const double ex = rx - t * ux;
-  const double ey = ry - t * uy;
-  return ex * ex + ey * ey;
+  const double t = (rx * ux + ry * uy) * inv;
+  const double cross = rx * uy - ry * ux;
+  const double past = t < 1.0 ? 0.0 : 1.0;
+  const double ex = rx - past * ux;
+  const double ey = ry - past * uy;
+  const double end2 = ex * ex + ey * ey;
+  const double side2 = cross * cross * inv;
+  const bool beside = (t > 0.0) & (t < 1.0);
+  return beside ? side2 : end2;
 }
 
 RTMDX_CLONES void squared_points(const double* px, const double* py, std::size_t n, double x, double y, double* d2) {

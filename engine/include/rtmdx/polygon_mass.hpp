@@ -24,6 +24,9 @@ class PolygonMass {
 
   const std::vector<Box>& boxes() const { return boxes_; }
 
+  // Whether one mass may take long enough to ask for cancelling after each.
+  bool intricate(std::size_t polygon) const { return tree_start_[polygon + 1] - tree_start_[polygon] > 64; }
+
   // Mass of the kernel centred at (x, y) over polygon i: 0 .. 1.
   double mass(std::size_t polygon, double x, double y) const;
 

@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtmdx import _stats
 from rtmdx.errors import Cancelled, FitError, InputError
+from rtmdx.model.crossvalidation import STAGE, HeldOut, PathTask, fold_deviance, has_turned, mean_and_error
 from rtmdx.model.design import Design
+from rtmdx.model.families import check_counts
 from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
 
 __all__ = ["CullingPath", "CullingResult", "FoldSummary", "cull"]
 
 Float = NDArray[np.float64]
-
-STAGE = 10  # penalties per stage: the stopping rule is looked at only between stages
-PATIENCE = 10  # penalties beyond the best one before the path may stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +84,7 @@ class CullingResult:
     folds : tuple of FoldSummary
     n_rows : int
         Distinct rows of the design: what the cells collapsed to.
+    notes : tuple of str
     """
 
     selected: tuple[int, ...]
@@ -98,76 +97,19 @@ class CullingResult:
     paths: tuple[CullingPath, ...]
     folds: tuple[FoldSummary, ...]
     n_rows: int
+    notes: tuple[str, ...] = ()
 
 
-class _Task:
-    """One penalised fit along the path: the cells outside one fold (or all cells) at one ridge."""
-
-    def __init__(self, solver: PathSolver, held_out: _HeldOut | None) -> None:
-        self.solver = solver
-        self.held_out = held_out
-        self.deviance: list[float] = []
-        self.coefficients: list[Float] = []
-        self.done = 0
-
-    def run(self, penalties: Float, start: int, stop: int, tolerance: float) -> None:
-        """Solve penalties start .. stop - 1, each from the solution before."""
-        solver = self.solver
-        last = len(penalties) - 1
-        for m in range(start, stop):
-            previous = penalties[m - 1] if m else max(penalties[0], solver.lambda_max)
-            solver.solve(penalties[m], previous, penalties[min(m + 2, last)], tolerance)
-            if self.held_out is None:
-                self.coefficients.append(solver.beta.copy())
-            else:
-                self.deviance.append(self.held_out.deviance(solver))
-            self.done = m + 1
-
-
-class _HeldOut:
-    """The cells of one fold, by row, and their Poisson deviance under a fit."""
-
-    def __init__(self, rows: CodedRows, counts: Float, where: NDArray[np.bool_]) -> None:
-        cells = rows.sum_cells(None, where)
-        events = rows.sum_cells(counts, where)
-        self.rows = np.flatnonzero(cells).astype(np.int32)
-        self.cells = cells[self.rows]
-        self.events = events[self.rows]
-        self.n = float(cells.sum())
-        y = counts[where]
-        y = y[y > 0]
-        self.saturated = float(np.sum(y * np.log(y)) - y.sum())
-
-    def deviance(self, solver: PathSolver) -> float:
-        """2 sum(y log(y / mu) - (y - mu)) over the held-out cells."""
-        words = solver.words
-        if words is None:
-            raise AssertionError("the solver has not been run")
-        loss = _stats.held_out_loss(
-            words.words,
-            words.offsets,
-            words.table(solver.beta[words.columns]),
-            solver.intercept,
-            self.rows,
-            self.cells,
-            self.events,
-        )
-        return 2.0 * (self.saturated + loss)
-
-
-def _check_counts(design: Design, counts: ArrayLike, folds: ArrayLike) -> tuple[Float, NDArray[np.int64]]:
-    y = np.asarray(counts, dtype=np.float64)
-    if y.shape != (design.n_cells,):
-        raise InputError(f"counts have shape {y.shape}, expected ({design.n_cells},): one per kept cell.")
-    if not (np.isfinite(y).all() and (y >= 0).all() and (y == np.floor(y)).all()):
-        raise InputError("counts must be whole numbers >= 0 without missing values.")
+def _check_folds(folds: ArrayLike, n_cells: int) -> NDArray[np.int64]:
     fold = np.asarray(folds)
-    if fold.shape != y.shape or fold.dtype.kind not in "iu":
-        raise InputError(f"folds must be integers, one per kept cell, found {fold.dtype} {fold.shape}.")
+    if fold.shape != (n_cells,) or fold.dtype.kind not in "iu":
+        raise InputError(
+            f"folds are {fold.dtype} of shape {fold.shape}, expected integers of shape ({n_cells},)."
+        )
     fold = fold.astype(np.int64)
     if fold.min(initial=0) < 0 or fold.max(initial=0) < 1:
         raise InputError("folds must be numbered from 0, at least two of them.")
-    return y, fold
+    return fold
 
 
 def _check_options(
@@ -259,7 +201,8 @@ def cull(
     The method is a proximal Newton method with warm starts, screened by the sequential strong rule
     (Tibshirani et al. 2012, doi:10.1111/j.1467-9868.2011.01004.x) and verified over all variables.
     """
-    y, fold = _check_counts(design, counts, folds)
+    y = check_counts(design, counts)
+    fold = _check_folds(folds, design.n_cells)
     ridges = tuple(float(r) for r in ridge)
     _check_options(ridges, n_penalties, min_ratio, tolerance, threads)
     k = int(fold.max()) + 1
@@ -272,126 +215,162 @@ def cull(
         raise FitError("There are no events in the study area: nothing can be estimated.")
     if (fold_events == total).any():
         raise FitError(
-            f"All {total:.0f} events lie in fold {int(np.argmax(fold_events))}: without it there is nothing to fit.",
-            hint="Use stratified folds, or smaller blocks.",
+            f"All {total:.0f} events lie in fold {int(np.argmax(fold_events))}.",
+            hint="Without it there is nothing to fit: use stratified folds, or smaller blocks.",
         )
     summary = tuple(FoldSummary(f, int(fold_cells[f]), int(fold_events[f])) for f in range(k))
 
     stop = threading.Event()
-    rows = CodedRows(design)
-    every = Words(rows, np.arange(rows.n_variables), GRADIENT_CODES)
-    held_out = [_HeldOut(rows, y, fold == f) for f in range(k)]
-    all_cells = rows.sum_cells(None)
-    all_xty = every.sums(rows.sum_cells(y))
-
-    def solver(f: int | None, l2: float) -> PathSolver:
-        cells, xty, events = all_cells, all_xty, total
-        if f is not None:
-            part = np.zeros(rows.n_rows)
-            part[held_out[f].rows] = held_out[f].events
-            xty, events = all_xty - every.sums(part), total - float(fold_events[f])
-            part[held_out[f].rows] = held_out[f].cells
-            cells = all_cells - part
-        return PathSolver(
-            rows, every, cells, xty, events, ridge=l2, nonnegative=nonnegative, cancelled=stop.is_set
-        )
-
-    whole = solver(None, 0.0)
+    problem = _Problem(design, y, fold, k, nonnegative, stop)
+    whole = problem.solver(None, 0.0)
     lambda_max = whole.lambda_max
-    if lambda_max <= 0.0:
-        empty = np.zeros(0)
-        paths = tuple(CullingPath(r, empty, empty, empty, np.zeros(0, np.int64), False) for r in ridges)
+    if lambda_max <= 1e-12 * total / len(y):  # nothing but rounding
+        none = np.zeros(0)
         return CullingResult(
-            (), np.zeros(rows.n_variables), whole.intercept, 0.0, ridges[0], 0.0, 0.0, paths, summary, rows.n_rows
+            selected=(),
+            coefficients=np.zeros(len(design.variables)),
+            intercept=whole.intercept,
+            penalty=0.0,
+            ridge=ridges[0],
+            kkt_residual=0.0,
+            lambda_max=0.0,
+            paths=tuple(CullingPath(r, none, none, none, np.zeros(0, np.int64), False) for r in ridges),
+            folds=summary,
+            n_rows=problem.rows.n_rows,
+            notes=("No variable is more frequent where there are more events: nothing is selected.",),
         )
     penalties = np.geomspace(lambda_max, min_ratio * lambda_max, n_penalties)
     penalties[0] = lambda_max
     scale = tolerance * lambda_max
-    tasks = [
-        [_Task(solver(f, l2), held_out[f]) for f in range(k)] + [_Task(solver(None, l2), None)] for l2 in ridges
-    ]
-    n_done, running = 0, [True] * len(ridges)
-    with ThreadPoolExecutor(threads, thread_name_prefix="rtmdx-cull") as pool:
-        try:
-            while n_done < n_penalties and any(running):
-                end = min(n_done + STAGE, n_penalties)
-                jobs = [
-                    pool.submit(task.run, penalties, n_done, end, scale)
-                    for r, group in enumerate(tasks)
-                    if running[r]
-                    for task in group
-                ]
-                left = set(jobs)
-                while left:
-                    _, left = wait(left, timeout=0.2)
-                    if cancel is not None and cancel():
-                        raise Cancelled("Culling was cancelled.")
-                    if progress is not None:
-                        fits = sum(task.done for group in tasks for task in group)
-                        progress("culling", fits, n_penalties * len(ridges) * (k + 1))
-                for job in jobs:
-                    job.result()
-                n_done = end
-                for r, group in enumerate(tasks):
-                    running[r] = running[r] and not _has_turned(_fold_deviance(group), fold_cells)
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    groups = [[PathTask(problem.solver(f, l2), held) for f, held in problem.fits] for l2 in ridges]
 
-        results = [_summarise(l2, group, penalties, fold_cells, n_penalties) for l2, group in zip(ridges, tasks, strict=True)]
-        best_r = min(range(len(ridges)), key=lambda r: (float(results[r].cv_deviance.min()), r))
-        best = int(np.argmin(results[best_r].cv_deviance))
-        final = solver(None, ridges[best_r])
-        final.restart(tasks[best_r][-1].coefficients[best])
-        residual = final.solve(penalties[best], penalties[best], penalties[best], 1e-4 * scale)
+    def poll() -> None:
+        if cancel is not None and cancel():
+            raise Cancelled("Culling was cancelled.")
+        if progress is not None:
+            fits = sum(task.done for group in groups for task in group)
+            progress("culling", fits, n_penalties * len(ridges) * (k + 1))
+
+    _run_stages(groups, penalties, scale, fold_cells, threads, poll, stop)
+    paths = [
+        _summarise(l2, group, penalties, fold_cells, n_penalties)
+        for l2, group in zip(ridges, groups, strict=True)
+    ]
+    r = min(range(len(ridges)), key=lambda i: (float(paths[i].cv_deviance.min()), i))
+    best = int(np.argmin(paths[r].cv_deviance))
+    final = problem.solver(None, ridges[r])
+    final.restart(groups[r][-1].coefficients[best])
+    residual = final.solve(penalties[best], penalties[best], penalties[best], 1e-4 * scale)
+    if residual > scale:
+        raise FitError(f"The chosen fit has a KKT residual of {residual:.3g}, above {scale:.3g}.")
     if progress is not None:
         fits = n_penalties * len(ridges) * (k + 1)
         progress("culling", fits, fits)
-    if residual > scale:
-        raise FitError(f"The chosen fit has a KKT residual of {residual:.3g}, above {scale:.3g}.")
+    notes: tuple[str, ...] = ()
+    if best == n_penalties - 1:
+        notes = ("The best penalty is the last one tried: lower min_ratio to look further.",)
     return CullingResult(
         selected=tuple(np.flatnonzero(final.beta).tolist()),
         coefficients=final.beta,
         intercept=final.intercept,
         penalty=float(penalties[best]),
-        ridge=ridges[best_r],
+        ridge=ridges[r],
         kkt_residual=residual / lambda_max,
         lambda_max=lambda_max,
-        paths=tuple(results),
+        paths=tuple(paths),
         folds=summary,
-        n_rows=rows.n_rows,
+        n_rows=problem.rows.n_rows,
+        notes=notes,
     )
 
 
-def _fold_deviance(group: list[_Task]) -> Float:
-    """Held-out deviance, shape (k, penalties done)."""
-    return np.array([task.deviance for task in group if task.held_out is not None])
+class _Problem:
+    """The collapsed data, and a solver for the cells outside any fold (or for all cells)."""
+
+    def __init__(
+        self,
+        design: Design,
+        counts: Float,
+        fold: NDArray[np.int64],
+        k: int,
+        nonnegative: bool,
+        stop: threading.Event,
+    ) -> None:
+        self.rows = CodedRows(design)
+        self.every = Words(self.rows, np.arange(self.rows.n_variables), GRADIENT_CODES)
+        self.cells = self.rows.sum_cells(None)
+        self.xty = self.every.sums(self.rows.sum_cells(counts))
+        self.events = float(counts.sum())
+        self.nonnegative, self.stop = nonnegative, stop
+        # one fit per fold, scored on the fold, and last the fit to all cells
+        self.fits: list[tuple[int | None, HeldOut | None]] = [
+            (f, HeldOut(self.rows, counts, fold == f)) for f in range(k)
+        ]
+        self.fits.append((None, None))
+
+    def solver(self, fold: int | None, ridge: float) -> PathSolver:
+        """A solver for the cells outside `fold`. Sums of counts are whole numbers: differences are exact."""
+        cells, xty, events = self.cells, self.xty, self.events
+        held = None if fold is None else self.fits[fold][1]
+        if held is not None:
+            part = np.zeros(self.rows.n_rows)
+            part[held.rows] = held.events
+            xty, events = xty - self.every.sums(part), events - float(part.sum())
+            part[held.rows] = held.cells
+            cells = cells - part
+        return PathSolver(
+            self.rows,
+            self.every,
+            cells,
+            xty,
+            events,
+            ridge=ridge,
+            nonnegative=self.nonnegative,
+            cancelled=self.stop.is_set,
+        )
 
 
-def _mean_and_error(deviance: Float, cells: NDArray[np.int64]) -> tuple[Float, Float]:
-    """Mean per cell over folds weighted by their cells, and its standard error between folds."""
-    share = (cells / cells.sum())[:, None]
-    per_cell = deviance / cells[:, None]
-    mean = (share * per_cell).sum(axis=0)
-    error = np.sqrt((share * (per_cell - mean) ** 2).sum(axis=0) / (len(cells) - 1))
-    return mean, error
+def _run_stages(
+    groups: list[list[PathTask]],
+    penalties: Float,
+    tolerance: float,
+    fold_cells: NDArray[np.int64],
+    threads: int,
+    poll: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Run all paths stage by stage; a ridge whose deviance has turned leaves after its stage.
 
-
-def _has_turned(deviance: Float, cells: NDArray[np.int64]) -> bool:
-    """The stopping rule of `cull`."""
-    mean, _ = _mean_and_error(deviance, cells)
-    best, last = int(np.argmin(mean)), len(mean) - 1
-    if last - best < PATIENCE:
-        return False
-    rise, error = _mean_and_error((deviance[:, last] - deviance[:, best])[:, None], cells)
-    return bool(rise[0] > error[0])
+    The stages, and what is decided after them, are the same for any number of threads.
+    """
+    running = groups
+    with ThreadPoolExecutor(threads, thread_name_prefix="rtmdx-cull") as pool:
+        try:
+            for start in range(0, len(penalties), STAGE):
+                end = min(start + STAGE, len(penalties))
+                left = {
+                    pool.submit(task.run, penalties, start, end, tolerance)
+                    for group in running
+                    for task in group
+                }
+                while left:
+                    done, left = wait(left, timeout=0.2, return_when=FIRST_EXCEPTION)
+                    for job in done:
+                        job.result()
+                    poll()
+                running = [group for group in running if not has_turned(fold_deviance(group), fold_cells)]
+                if not running:
+                    return
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _summarise(
-    ridge: float, group: list[_Task], penalties: Float, cells: NDArray[np.int64], asked: int
+    ridge: float, group: list[PathTask], penalties: Float, cells: NDArray[np.int64], asked: int
 ) -> CullingPath:
-    mean, error = _mean_and_error(_fold_deviance(group), cells)
+    mean, error = mean_and_error(fold_deviance(group), cells)
     nonzero = np.array([np.count_nonzero(b) for b in group[-1].coefficients], dtype=np.int64)
     m = len(mean)
     return CullingPath(ridge, penalties[:m].copy(), mean, error, nonzero, m < asked)

@@ -120,7 +120,7 @@ def build_design(
     factors: Sequence[RiskFactor],
     grid: Grid,
     *,
-    kernel: str = "epanechnikov",
+    kernel: Literal["epanechnikov", "quartic", "gaussian", "uniform", "triangular"] = "epanechnikov",
     min_support: int = 20,
     min_support_share: float = 0.0005,
     threads: int | None = None,

@@ -22,12 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 from scipy.stats import norm
 
-from rtmdx import _stats
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design, Variable
-from rtmdx.model.likelihood import FAMILIES, CountTable, Family, TableFit, fit_table
+from rtmdx.model.likelihood import FAMILIES, Family, TableFit, fit_table
+from rtmdx.model.tables import CellTable
 
-__all__ = ["CountModel", "Family", "check_counts", "collapse", "fit_count_model"]
+__all__ = ["CountModel", "Family", "check_columns", "check_counts", "fit_count_model"]
 
 Float = NDArray[np.float64]
 
@@ -149,12 +149,14 @@ class CountModel:
         InputError
             If the design lacks a variable of the model.
         """
-        place = {v.name: (b, k) for b, block in enumerate(design.blocks) for k, v in enumerate(block.variables)}
+        place = {
+            v.name: (b, k) for b, block in enumerate(design.blocks) for k, v in enumerate(block.variables)
+        }
         missing = [v.name for v in self.variables if v.name not in place]
         if missing:
             raise InputError(
                 f"The design lacks {', '.join(missing)}.",
-                hint="Score with the design that the model was fitted to, or one built from the same factors.",
+                hint="Score with the design the model was fitted to, or one of the same factors.",
             )
         tables: dict[int, Float] = {}
         for variable, coefficient in zip(self.variables, self.coefficients, strict=True):
@@ -201,23 +203,6 @@ def check_columns(design: Design, columns: Sequence[int]) -> tuple[int, ...]:
     if len(set(out)) < len(out):
         raise InputError(f"columns {out} name a column twice.")
     return out
-
-
-def collapse(design: Design, counts: ArrayLike, columns: Sequence[int]) -> CountTable:
-    """Count the cells of each (pattern of the columns, y)."""
-    y = check_counts(design, counts)
-    columns = check_columns(design, columns)
-    indicators = np.empty((design.n_cells, len(columns)), dtype=np.uint8)
-    for a, j in enumerate(columns):
-        indicators[:, a] = design.indicator(j)
-    pattern, first = _stats.collapse_rows(indicators)
-    x = np.ones((len(first), 1 + len(columns)))
-    x[:, 1:] = indicators[first] * np.array([design.variables[j].sign for j in columns], dtype=np.float64)
-    values, level = np.unique(y, return_inverse=True)
-    key, cells = np.unique(pattern.astype(np.int64) * len(values) + level, return_counts=True)
-    return CountTable.of(
-        x, (key // len(values)).astype(np.int32), values[key % len(values)], cells.astype(np.float64)
-    )
 
 
 def unusable(cells: float, events: float, n_cells: float, n_events: float) -> str | None:
@@ -283,14 +268,16 @@ def fit_count_model(
     if family not in FAMILIES:
         raise InputError(f"family is {family!r}, expected one of {', '.join(FAMILIES)}.")
     columns = check_columns(design, columns)
-    table = collapse(design, counts, columns)
+    cells = CellTable(design, check_counts(design, counts))
+    cells.move_to(list(columns))
+    table = cells.table()
     n_events = table.n_events
     if n_events == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
     for a, j in enumerate(columns):
         on = table.x[table.pattern, 1 + a] != 0
-        cells, events = table.cells[on].sum(), (table.cells * table.y)[on].sum()
-        reason = unusable(cells, events, table.n_cells, n_events)
+        inside, events = table.cells[on].sum(), (table.cells * table.y)[on].sum()
+        reason = unusable(inside, events, table.n_cells, n_events)
         if reason:
             raise FitError(
                 f"{design.variables[j].name} cannot be estimated: {reason}.", hint="Leave the variable out."

@@ -13,12 +13,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from rtmdx import _stats
 from rtmdx.errors import FitError
+from rtmdx.model.tables import CountTable
 
-__all__ = ["FAMILIES", "CountTable", "Family", "TableFit", "fit_table"]
+__all__ = ["FAMILIES", "Family", "TableFit", "fit_table"]
 
 Family = Literal["poisson", "nbii", "nb2"]
 FAMILIES: tuple[Family, ...] = ("poisson", "nbii", "nb2")
@@ -29,52 +29,6 @@ MAX_STEPS = 100
 MAX_COEFFICIENT = 30.0  # beyond it a coefficient is taken to be running to infinity
 MIN_LOG_DISPERSION = -18.0  # below it the negative binomial is the Poisson to rounding
 DECREMENT = 1e-16  # twice the gain in log L still promised when a fit is accepted
-
-
-@dataclass(frozen=True)
-class CountTable:
-    """Cells counted by covariate pattern and count.
-
-    Attributes
-    ----------
-    x : float64 array, shape (n_patterns, 1 + k)
-        Design rows of the patterns; the first column is 1, the others are ``sign * indicator``.
-    pattern : int32 array, shape (n_rows,)
-        Pattern of each row of the table.
-    y, cells : float64 arrays, shape (n_rows,)
-        Count, and number of cells that have it.
-    constant : float
-        The sum over cells of ``lgamma(y + 1)``.
-    """
-
-    x: Float
-    pattern: NDArray[np.int32]
-    y: Float
-    cells: Float
-    constant: float
-
-    @classmethod
-    def of(cls, x: Float, pattern: NDArray[np.int32], y: Float, cells: Float) -> CountTable:
-        """Build a table and its constant; rows without cells are left out."""
-        keep = cells > 0
-        y, cells = y[keep], cells[keep]
-        return cls(
-            np.ascontiguousarray(x),
-            np.ascontiguousarray(pattern[keep]),
-            y,
-            cells,
-            float(cells @ gammaln(y + 1.0)),
-        )
-
-    @property
-    def n_cells(self) -> float:
-        """Number of cells."""
-        return float(self.cells.sum())
-
-    @property
-    def n_events(self) -> float:
-        """Number of events."""
-        return float(self.cells @ self.y)
 
 
 @dataclass(frozen=True)
@@ -109,12 +63,13 @@ class _Likelihood:
         self.number = FAMILIES.index(family)
         self.k = table.x.shape[1]
         self.sums = np.empty((table.x.shape[0], 5))
-        self.gram = np.empty((self.k, self.k))
+        self.eta = np.empty(table.x.shape[0])
 
     def value(self, parameters: Float) -> float:
         """Log L; leaves its derivatives by pattern in `sums`. -inf where it overflows."""
         table = self.table
-        eta = table.x @ parameters[: self.k]
+        eta = self.eta
+        _stats.linear_predictor(table.x, np.ascontiguousarray(parameters[: self.k]), eta)
         if float(np.max(np.abs(eta))) > 600.0:
             return -np.inf
         theta = float(parameters[self.k]) if self.number else 0.0
@@ -125,15 +80,16 @@ class _Likelihood:
 
     def derivatives(self) -> tuple[Float, Float]:
         """Gradient and information (minus the Hessian) at the point of the last `value`."""
-        x, sums, k = self.table.x, self.sums, self.k
-        _stats.weighted_gram(x, np.ascontiguousarray(sums[:, 1]), self.gram)
+        k = self.k
+        moments, gram = np.empty((5, k)), np.empty((k, k))
+        _stats.pattern_sums(self.table.x, self.sums, moments, gram)
         if not self.number:
-            return x.T @ sums[:, 0], -self.gram
-        gradient = np.append(x.T @ sums[:, 0], sums[:, 3].sum())
+            return moments[0], -gram
+        gradient = np.append(moments[0], moments[3, 0])  # column 0 of x is 1
         information = np.empty((k + 1, k + 1))
-        information[:k, :k] = -self.gram
-        information[:k, k] = information[k, :k] = -(x.T @ sums[:, 2])
-        information[k, k] = -sums[:, 4].sum()
+        information[:k, :k] = -gram
+        information[:k, k] = information[k, :k] = -moments[2]
+        information[k, k] = -moments[4, 0]
         return gradient, information
 
 
@@ -202,11 +158,13 @@ def _maximise(like: _Likelihood, start: Float) -> tuple[Float, float, int]:
 
 def _poisson(table: CountTable, start: Float | None) -> TableFit:
     n_patterns, k = table.x.shape
-    cells = np.bincount(table.pattern, weights=table.cells, minlength=n_patterns)
+    cells = np.bincount(table.pattern, weights=table.cells, minlength=n_patterns).astype(np.float64)
     events = np.bincount(table.pattern, weights=table.cells * table.y, minlength=n_patterns)
     # Events enter a Poisson likelihood by their sum alone: one row per pattern, with its mean count.
     seen = np.flatnonzero(cells)
-    short = CountTable(table.x, seen.astype(np.int32), events[seen] / cells[seen], cells[seen], table.constant)
+    short = CountTable(
+        table.x, seen.astype(np.int32), events[seen] / cells[seen], cells[seen], table.constant
+    )
     like = _Likelihood(short, "poisson")
     if start is None:
         start = np.zeros(k)
@@ -217,12 +175,14 @@ def _poisson(table: CountTable, start: Float | None) -> TableFit:
 
 def _pearson_dispersion(table: CountTable, family: Family, beta: Float) -> float:
     """A moment estimate of the dispersion given Poisson coefficients, within 1e-3 .. 1e3."""
-    mu = np.exp(table.x @ beta)[table.pattern]
+    eta = np.empty(len(table.x))
+    _stats.linear_predictor(table.x, beta, eta)
+    mu = np.exp(eta)[table.pattern]
     squared = (table.y - mu) ** 2
     if family == "nbii":
-        value = float(table.cells @ (squared / mu)) / table.n_cells - 1.0
+        value = float(np.sum(table.cells * squared / mu)) / table.n_cells - 1.0
     else:
-        value = float(table.cells @ (squared - mu)) / float(table.cells @ mu**2)
+        value = float(np.sum(table.cells * (squared - mu))) / float(np.sum(table.cells * mu**2))
     return min(max(value, 1e-3), 1e3)
 
 

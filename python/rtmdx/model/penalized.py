@@ -75,7 +75,7 @@ class CodedRows:
         if values is None:
             return np.bincount(row, minlength=self.n_rows).astype(np.float64)
         weights = values if where is None else values[where]
-        return np.bincount(row, weights=weights, minlength=self.n_rows)
+        return np.bincount(row, weights=weights, minlength=self.n_rows).astype(np.float64)
 
     def effective_codes(self, block: int, mask: int) -> tuple[list[int], list[int]]:
         """Renumber a block's codes by the variables in `mask`: (bits of each new code, new code of each)."""
@@ -92,6 +92,8 @@ class CodedRows:
 
 class Words:
     """Packed codes of the blocks of a set of columns; all sums by word and their decoding.
+
+    Read-only once built, so threads may share one.
 
     Parameters
     ----------
@@ -148,25 +150,33 @@ class Words:
             np.array(luts, dtype=np.uint16).reshape(-1, 256),
             self.words,
         )
-        self.hist = np.empty(int(self.offsets[-1]))
 
     def table(self, beta: Float) -> Float:
         """Return the linear predictor of each value of each word (no intercept)."""
-        out = np.empty(len(self.hist))
+        out = np.empty(len(self.decode))
         _stats.decode_table(self.decode, self.offsets, self.starts, beta, out)
         return out
 
-    def sums(self, weight: Float) -> Float:
-        """Return X'weight for the columns; leaves the histogram for `gram`."""
-        _stats.histogram(self.words, self.offsets, weight, self.hist)
+    def histogram(self, weight: Float) -> Float:
+        """Return the sum of a weight of the rows for each value of each word."""
+        hist = np.empty(len(self.decode))
+        _stats.histogram(self.words, self.offsets, weight, hist)
+        return hist
+
+    def decoded(self, hist: Float) -> Float:
+        """Return X'weight for the columns from the histogram of the weight."""
         out = np.empty(len(self.columns))
-        _stats.decode_gradient(self.decode, self.offsets, self.starts, self.hist, out)
+        _stats.decode_gradient(self.decode, self.offsets, self.starts, hist, out)
         return out
 
-    def gram(self, weight: Float) -> Float:
-        """Return X'diag(weight)X; `sums` must have been called with the same weight."""
+    def sums(self, weight: Float) -> Float:
+        """Return X'weight for the columns."""
+        return self.decoded(self.histogram(weight))
+
+    def gram(self, weight: Float, hist: Float) -> Float:
+        """Return X'diag(weight)X; `hist` is the histogram of the same weight."""
         out = np.empty((len(self.columns), len(self.columns)))
-        _stats.gram(self.words, self.offsets, self.decode, self.starts, weight, self.hist, out)
+        _stats.gram(self.words, self.offsets, self.decode, self.starts, weight, hist, out)
         return out
 
 
@@ -235,12 +245,12 @@ class PathSolver:
     def lambda_max(self) -> float:
         """The smallest L1 penalty at which all coefficients are zero (0 if no slope is positive)."""
         null = self._steepness(self.every.sums(self.cells), self.xty, total=self.n)
-        return float(max(0.0, null.max() if self.nonnegative else np.abs(null).max()))
+        return float((null if self.nonnegative else np.abs(null)).max(initial=0.0))
 
     def _steepness(self, sums: Float, xty: Float, total: float | None = None) -> Float:
         """Minus the gradient of the unpenalised loss: (X'y - X'mu) / n."""
         scale = self.events / (self.total if total is None else total)
-        return cast(Float, (xty - scale * sums) / self.n)
+        return (xty - scale * sums) / self.n
 
     def violations(self, slope: Float, beta: Float, l1: float) -> Float:
         """Distance of each variable from the optimality (KKT) conditions.
@@ -255,7 +265,8 @@ class PathSolver:
     def _screen(self, l1: float, previous: float) -> NDArray[np.bool_]:
         """The sequential strong rule: variables that may be nonzero at l1, given the slopes at `previous`."""
         slope = self.slope if self.nonnegative else np.abs(self.slope)
-        return (self.beta != 0.0) | (slope >= 2.0 * l1 - previous)
+        keep: NDArray[np.bool_] = (self.beta != 0.0) | (slope >= 2.0 * l1 - previous)
+        return keep
 
     def _work_on(self, keep: NDArray[np.bool_]) -> None:
         self.words = Words(self.rows, np.flatnonzero(keep), GRAM_CODES)
@@ -267,6 +278,10 @@ class PathSolver:
         self.total = _stats.poisson_means(
             words.words, words.offsets, words.table(beta), self.cells, self.mean
         )
+        return self._objective(beta, xty, l1)
+
+    def _objective(self, beta: Float, xty: Float, l1: float) -> float:
+        """The objective at `beta`, whose sum of means is `total`."""
         if not 0.0 < self.total < np.inf:
             return float("inf")
         smooth = (self.events * np.log(self.total) - beta @ xty) / self.n
@@ -314,23 +329,25 @@ class PathSolver:
             return 0.0
         xty = self.xty[columns]
         beta = self.beta[columns]
-        loss = self._loss(beta, xty, l1)
+        slope = self.slope[columns]
+        hist: Float | None = None  # of the means, by word; made when it is needed
+        loss = self._objective(beta, xty, l1)
         before = np.inf
         for _ in range(self.max_steps):
             if self.cancelled():
                 raise Cancelled("Culling was cancelled.")
-            sums = words.sums(self.mean)
-            slope = self._steepness(sums, xty)
             residual = float(self.violations(slope, beta, l1).max())
             self.beta[columns] = beta
             if residual <= tolerance:
                 return residual
             fresh = self._hessian is None or residual > self.refresh * before
             if fresh:
+                if hist is None:
+                    hist = words.histogram(self.mean)
                 scale = self.events / self.total
-                centre = scale * sums
+                centre = scale * words.decoded(hist)
                 self._hessian = (
-                    scale * words.gram(self.mean) - np.outer(centre, centre) / self.events
+                    scale * words.gram(self.mean, hist) - np.outer(centre, centre) / self.events
                 ) / self.n
             before = residual
             new = beta.copy()
@@ -369,6 +386,8 @@ class PathSolver:
             if size < 1.0:
                 before = 0.0
             beta, loss = trial, reached
+            hist = words.histogram(self.mean)
+            slope = self._steepness(words.decoded(hist), xty)
         raise FitError(
             f"The penalised regression stopped at a KKT residual of {residual:.3g} (penalty {l1:.3g}).",
             hint="Raise the ridge, or the minimum support of the variables.",

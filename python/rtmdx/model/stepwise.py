@@ -18,7 +18,8 @@ from rtmdx import _stats
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.design import Design
 from rtmdx.model.families import CountModel, as_model, check_columns, check_counts, unusable
-from rtmdx.model.likelihood import FAMILIES, CountTable, Family, TableFit, fit_table
+from rtmdx.model.likelihood import FAMILIES, Family, TableFit, fit_table
+from rtmdx.model.tables import CellTable, CountTable
 
 __all__ = ["Attempt", "Step", "StepwiseResult", "stepwise"]
 
@@ -107,88 +108,6 @@ class StepwiseResult:
     notes: tuple[str, ...]
 
 
-class _Cells:
-    """The cells collapsed by the current variables' pattern and the count, cheap to split by one more.
-
-    Attributes
-    ----------
-    columns : list of int
-        Current variables.
-    row : int32 array, shape (n_cells,)
-        Table row of each cell.
-    x : float64 array, shape (n_patterns, 1 + k)
-    pattern, y, cells : arrays, shape (n_rows,)
-    """
-
-    def __init__(self, design: Design, counts: Float) -> None:
-        self.design = design
-        self.columns: list[int] = []
-        self.y, level, cells = np.unique(counts, return_inverse=True, return_counts=True)
-        self.row = level.astype(np.int32)
-        self.cells = cells.astype(np.float64)
-        self.pattern = np.zeros(len(self.y), dtype=np.int32)
-        self.x = np.ones((1, 1))
-        self.n_events = float(counts.sum())
-        self.place = [(b, k) for b, block in enumerate(design.blocks) for k in range(len(block.variables))]
-        self.constant = CountTable.of(self.x, self.pattern, self.y, self.cells).constant
-
-    def inside(self, j: int) -> Float:
-        """Count the cells of each row in which variable j is 1."""
-        b, k = self.place[j]
-        block = self.design.blocks[b]
-        out = np.empty(len(self.y))
-        codes = np.ascontiguousarray(block.codes)
-        _stats.split_rows(self.row, codes, np.ascontiguousarray(block.decode[:, k]), out)
-        return out
-
-    def table(self) -> CountTable:
-        """The table of the current variables."""
-        return CountTable(self.x, self.pattern, self.y, self.cells, self.constant)
-
-    def with_variable(self, j: int, inside: Float) -> CountTable:
-        """The table with variable j as last column."""
-        n = len(self.x)
-        sign = float(self.design.variables[j].sign)
-        x = np.empty((2 * n, self.x.shape[1] + 1))
-        x[:n, :-1] = x[n:, :-1] = self.x
-        x[:n, -1] = 0.0
-        x[n:, -1] = sign
-        pattern = np.concatenate([self.pattern, self.pattern + np.int32(n)])
-        y = np.concatenate([self.y, self.y])
-        cells = np.concatenate([self.cells - inside, inside])
-        keep = cells > 0
-        seen = np.unique(pattern[keep])
-        number = np.zeros(2 * n, dtype=np.int32)
-        number[seen] = np.arange(len(seen), dtype=np.int32)
-        return CountTable(x[seen], number[pattern[keep]], y[keep], cells[keep], self.constant)
-
-    def without(self, j: int) -> CountTable:
-        """The table without variable j; rows of merged patterns stay apart, which changes no sum."""
-        x = np.delete(self.x, 1 + self.columns.index(j), axis=1)
-        unique, number = np.unique(x, axis=0, return_inverse=True)
-        return CountTable(unique, number.ravel().astype(np.int32)[self.pattern], self.y, self.cells, self.constant)
-
-    def move_to(self, columns: list[int]) -> None:
-        """Collapse anew by another set of variables."""
-        design = self.design
-        y_of_cell = self.y[self.row]
-        indicators = np.empty((design.n_cells, len(columns)), dtype=np.uint8)
-        for a, j in enumerate(columns):
-            indicators[:, a] = design.indicator(j)
-        pattern, first = _stats.collapse_rows(indicators)
-        signs = np.array([design.variables[j].sign for j in columns], dtype=np.float64)
-        self.x = np.ones((len(first), 1 + len(columns)))
-        self.x[:, 1:] = indicators[first] * signs
-        values, level = np.unique(y_of_cell, return_inverse=True)
-        key = pattern.astype(np.int64) * len(values) + level
-        rows, row, cells = np.unique(key, return_inverse=True, return_counts=True)
-        self.row = row.astype(np.int32)
-        self.cells = cells.astype(np.float64)
-        self.pattern = (rows // len(values)).astype(np.int32)
-        self.y = values[rows % len(values)]
-        self.columns = columns
-
-
 @dataclass(frozen=True)
 class _Move:
     action: Literal["add", "drop"]
@@ -202,7 +121,7 @@ class _Search:
 
     def __init__(self, design: Design, counts: Float, family: Family, poll: Callable[[], None]) -> None:
         self.design, self.family, self.poll = design, family, poll
-        self.cells = _Cells(design, counts)
+        self.cells = CellTable(design, counts)
         self.fit = fit_table(self.cells.table(), family)
         self.bic = self._bic(self.fit)
         self.factors = np.array([v.factor for v in design.variables])
@@ -230,13 +149,14 @@ class _Search:
     def _try_add(self, j: int) -> tuple[TableFit | None, str | None]:
         cells = self.cells
         inside = cells.inside(j)
-        events = float(inside @ cells.y)
+        events = float(np.sum(inside * cells.y))
         reason = unusable(float(inside.sum()), events, float(self.design.n_cells), cells.n_events)
         if reason:
             return None, reason
         k = 1 + len(cells.columns)
-        mean = np.exp(cells.x @ self.fit.parameters[:k])[cells.pattern]
-        ratio = float(np.log(events / (inside @ mean)))
+        eta = np.empty(len(cells.x))
+        _stats.linear_predictor(cells.x, np.ascontiguousarray(self.fit.parameters[:k]), eta)
+        ratio = float(np.log(events / np.sum(inside * np.exp(eta)[cells.pattern])))
         start = self._start(None, self.design.variables[j].sign * min(max(ratio, -3.0), 3.0))
         return self._fit(cells.with_variable(j, inside), start)
 
@@ -302,7 +222,7 @@ class _Search:
         )
 
     def model(self) -> CountModel:
-        """The current model, fitted afresh with its variables in column order."""
+        """The current model, its variables in column order."""
         columns = sorted(self.cells.columns)
         order = np.array([self.cells.columns.index(j) for j in columns], dtype=np.intp)
         k = len(columns)

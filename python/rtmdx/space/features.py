@@ -28,8 +28,8 @@ _NO_INDEX = np.empty(0, dtype=np.int64)
 class Features:
     """Points, lines and polygons as coordinate and offset arrays, in CRS units.
 
-    Build it with `from_geometries` or `from_points` and reuse it: the engine reads these arrays without
-    a copy. Arrays are read-only.
+    Build it with `from_geometries`, `from_points` or `from_arrays` and reuse it: the engine reads these
+    arrays without a copy. Arrays are read-only.
 
     Attributes
     ----------
@@ -70,6 +70,9 @@ class Features:
     def __post_init__(self) -> None:
         for name in ("points", "line_xy", "ring_xy"):
             _freeze(self, name, np.float64)
+            shape = getattr(self, name).shape
+            if len(shape) != 2 or shape[1] != 2:
+                raise InputError(f"{name}: has the shape {shape}, expected (n, 2).")
         for name in ("line_offsets", "ring_offsets", "polygon_offsets"):
             _freeze(self, name, np.int64)
         for name in ("point_source", "line_source", "polygon_source"):
@@ -111,27 +114,62 @@ class Features:
         try:
             points = np.asarray(xy, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError(f"points: cannot be read as numbers ({error}).", hint="Give an (n, 2) array.") from None
+            raise InputError(
+                f"points: cannot be read as numbers ({error}).", hint="Give an (n, 2) array."
+            ) from None
         if points.ndim != 2 or points.shape[1] != 2:
             raise InputError(
                 f"points: found an array of shape {points.shape}, expected (n, 2).",
                 hint="Put x in the first column and y in the second.",
             )
-        source = np.arange(len(points))
-        _require_finite(points, source, None)
-        return cls(
-            points=points,
-            line_xy=_NO_XY,
-            line_offsets=_NO_OFFSETS,
-            ring_xy=_NO_XY,
-            ring_offsets=_NO_OFFSETS,
-            polygon_offsets=_NO_OFFSETS,
-            point_source=source,
-            line_source=_NO_INDEX,
-            polygon_source=_NO_INDEX,
-            n_input=len(points),
+        return cls.from_arrays(points=points, crs=crs)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        points: ArrayLike = _NO_XY,
+        line_xy: ArrayLike = _NO_XY,
+        line_offsets: ArrayLike = _NO_OFFSETS,
+        ring_xy: ArrayLike = _NO_XY,
+        ring_offsets: ArrayLike = _NO_OFFSETS,
+        polygon_offsets: ArrayLike = _NO_OFFSETS,
+        crs: Any = None,
+    ) -> Features:
+        """Take coordinate and offset arrays as they are (see the class).
+
+        Rings may be closed or not and run either way. They are not mended: a density needs valid
+        polygons, a distance takes each polygon as even-odd over its rings. The input geometries, for
+        weights, are the points, then the lines, then the polygons.
+
+        Raises
+        ------
+        InputError
+            A coordinate is not finite, or offsets don't fit what they cut.
+        """
+        n_points, n_lines, n_polygons = (len(np.asarray(a)) for a in (points, line_offsets, polygon_offsets))
+        n_lines, n_polygons = n_lines - 1, n_polygons - 1
+        starts = np.cumsum([0, n_points, n_lines, n_polygons])
+        made = cls(
+            points=np.asarray(points, dtype=np.float64),
+            line_xy=np.asarray(line_xy, dtype=np.float64),
+            line_offsets=np.asarray(line_offsets),
+            ring_xy=np.asarray(ring_xy, dtype=np.float64),
+            ring_offsets=np.asarray(ring_offsets),
+            polygon_offsets=np.asarray(polygon_offsets),
+            point_source=np.arange(starts[0], starts[1]),
+            line_source=np.arange(starts[1], starts[2]),
+            polygon_source=np.arange(starts[2], starts[3]),
+            n_input=int(starts[3]),
             crs=_crs(crs),
         )
+        made.native()  # checks the offsets
+        _require_finite(made.points, made.point_source, None)
+        line = np.repeat(made.line_source, np.diff(made.line_offsets))
+        _require_finite(made.line_xy, line, None)
+        polygon = np.repeat(made.polygon_source, np.diff(made.ring_offsets[made.polygon_offsets]))
+        _require_finite(made.ring_xy, polygon, None)
+        return made
 
     @classmethod
     def from_geometries(cls, geometries: Any, *, crs: Any = None) -> Features:
@@ -156,9 +194,8 @@ class Features:
 
         labels: Any = None
         if hasattr(geometries, "geometry") and hasattr(geometries, "crs"):  # GeoSeries, GeoDataFrame
-            crs = geometries.crs if geometries.crs is not None else crs
             labels = geometries.index
-            geometries = geometries.geometry.to_numpy()
+            geometries = geometries.geometry.array
         elif isinstance(geometries, shapely.Geometry) or geometries is None:
             geometries = [geometries]
         elif not isinstance(geometries, Iterable):
@@ -166,14 +203,15 @@ class Features:
                 f"features: found {type(geometries).__name__}, expected geometries.",
                 hint="Give a GeoSeries, a GeoDataFrame, shapely geometries or an (n, 2) array.",
             )
-        parts = np.fromiter(geometries, dtype=object).ravel()
+        crs = getattr(geometries, "crs", None) or crs  # a GeometryArray brings its own too
+        parts = np.fromiter(geometries, dtype=object)
         is_geometry = np.asarray(shapely.is_geometry(parts))
         missing = np.asarray(shapely.is_missing(parts))
         if not np.all(is_geometry | missing):
             at = int(np.argmin(is_geometry | missing))
             raise InputError(
                 f"{_name(at, labels)}: found {type(parts[at]).__name__}, expected a geometry.",
-                hint="Give shapely geometries, or None where there is none.",
+                hint="Give shapely geometries, None where there is none, or an (n, 2) array of points.",
             )
         n_input = len(parts)
         source = np.flatnonzero(~missing & ~shapely.is_empty(parts)).astype(np.int64)
@@ -240,7 +278,9 @@ class Features:
         """Return the engine's view; `weights` has one value per input geometry, shape (n_input,)."""
         if weights is None:
             return self._unweighted
-        return self._native(weights[self.point_source], weights[self.line_source], weights[self.polygon_source])
+        return self._native(
+            weights[self.point_source], weights[self.line_source], weights[self.polygon_source]
+        )
 
     @cached_property
     def _unweighted(self) -> _engine.Features:
@@ -302,8 +342,8 @@ def _require_finite(xy: NDArray[np.float64], source: NDArray[np.int64], labels: 
         at = int(np.argmin(finite))
         more = len(np.unique(source[~finite])) - 1
         raise InputError(
-            f"{_name(int(source[at]), labels)}: has the coordinate ({xy[at, 0]}, {xy[at, 1]}), expected finite numbers"
-            + (f"; so do {more:,} more features." if more else "."),
+            f"{_name(int(source[at]), labels)}: has the coordinate ({xy[at, 0]}, {xy[at, 1]}), "
+            "expected finite numbers" + (f"; so do {more:,} more features." if more else "."),
             hint="Drop or mend the feature.",
         )
 
@@ -322,9 +362,7 @@ def _take_apart(parts: NDArray[Any], source: NDArray[np.int64]) -> tuple[NDArray
     return parts[full], source[full]
 
 
-def _mend(
-    polygons: NDArray[Any], source: NDArray[np.int64]
-) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+def _mend(polygons: NDArray[Any], source: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64], int]:
     """Make polygons valid (even-odd, the engine's rule); pieces without area are no polygons."""
     import shapely
 

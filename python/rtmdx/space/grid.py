@@ -179,12 +179,12 @@ class Grid:
     @cached_property
     def x(self) -> NDArray[np.float64]:
         """Cell-centre x, shape (cols,)."""
-        return self.x_min + (np.arange(self.shape[1]) + 0.5) * self.dx
+        return self.x_min + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.dx
 
     @cached_property
     def y(self) -> NDArray[np.float64]:
         """Cell-centre y, shape (rows,), north first."""
-        return self.y_max - (np.arange(self.shape[0]) + 0.5) * self.dy
+        return self.y_max - (np.arange(self.shape[0], dtype=np.float64) + 0.5) * self.dy
 
     @cached_property
     def n_cells(self) -> int:

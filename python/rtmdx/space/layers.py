@@ -114,7 +114,7 @@ class Events:
         Coordinates in the study area's CRS.
     cleaning : Cleaning
     period : str
-        "2017-01-01 to 2018-12-31", or "all dates".
+        "2017-01-01 to 2018-12-31", "from 2018-01-01", "to 2017-12-31" or "all dates".
     """
 
     name: str
@@ -207,8 +207,7 @@ class Events:
                 hint="Check the filter, the dates and the CRS." if read else "Give a layer with events.",
             )
         findings += _one_coordinate(x, y, what)
-        period = f"{start or 'first'} to {end or 'last'}" if start or end else "all dates"
-        return cls(name, x, y, Cleaning(source, digest, read, x.size, dropped), period, tuple(findings))
+        return cls(name, x, y, Cleaning(source, digest, read, x.size, dropped), _period(start, end), tuple(findings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +300,7 @@ class RiskFactor:
         kind = _geometry_type(shapes)
         if kind == "mixed" and "density" in operationalizations:
             raise InputError(
-                f"{what}: mixes points, lines and polygons; their densities (a count, a length, an area) do not add up.",
+                f"{what}: mixes points, lines and polygons; a count, a length and an area do not add up to a density.",
                 hint='Use operationalization = "proximity", or split the layer by geometry type.',
             )
         centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
@@ -374,6 +373,12 @@ def _select(
         inside &= days <= np.datetime64(end)
     _count(dropped, "outside the time window", keep & ~inside)
     return frame[inside], dropped, read
+
+
+def _period(start: dt.date | None, end: dt.date | None) -> str:
+    if start and end:
+        return f"{start} to {end}"
+    return f"from {start}" if start else f"to {end}" if end else "all dates"
 
 
 def _parse_dates(column: Any) -> tuple[NDArray[np.datetime64], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -468,8 +473,8 @@ def _stray(
         Finding(
             "stray-features",
             what,
-            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.symbol} from the study "
-            f"area; the first is at ({raw[i][0]:g}, {raw[i][1]:g}){zero}. Check the coordinates and the CRS.",
+            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.symbol} from the "
+            f"study area; the first is at ({raw[i][0]:g}, {raw[i][1]:g}){zero}. Check the coordinates and the CRS.",
         )
     ]
 

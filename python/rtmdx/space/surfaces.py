@@ -233,7 +233,7 @@ def density_array(
     grid: Grid,
     *,
     bandwidth: float,
-    kernel: KernelName = "epanechnikov",
+    kernel: str = "epanechnikov",
     weights: ArrayLike | None = None,
     dtype: Float = "float32",
     window: Window | None = None,
@@ -303,7 +303,8 @@ def _weights(weights: ArrayLike | None, features: Features) -> NDArray[np.float6
         raise InputError(f"weights: cannot be read as numbers ({error}).") from None
     if values.shape != (features.n_input,):
         raise InputError(
-            f"weights: have the shape {values.shape}, expected ({features.n_input},), one per geometry given.",
+            f"weights: have the shape {values.shape}, expected ({features.n_input},), "
+            "one per geometry given.",
             hint="Geometries that are None or empty count too.",
         )
     finite = np.isfinite(values)
@@ -325,8 +326,8 @@ def _window(window: Window | None, grid: Grid) -> Window:
         ) from None
     if row < 0 or col < 0 or height < 0 or width < 0 or row + height > rows or col + width > cols:
         raise InputError(
-            f"window: rows {row} to {row + height} and columns {col} to {col + width} don't lie in the grid of "
-            f"{rows} x {cols} cells.",
+            f"window: rows {row} to {row + height} and columns {col} to {col + width} don't lie in the "
+            f"grid of {rows} x {cols} cells.",
             hint="A window is first row, first column, number of rows, number of columns.",
         )
     return row, col, height, width
@@ -356,13 +357,17 @@ def _threads(threads: int | None) -> int:
     except TypeError:
         n = 0
     if not 1 <= n <= 4096:
-        raise InputError(f"threads: found {threads!r}, expected a whole number from 1 to 4096, or None for all.")
+        raise InputError(
+            f"threads: found {threads!r}, expected a whole number from 1 to 4096, or None for all."
+        )
     return n
 
 
 def _callable(cancel: Cancel | None) -> Cancel | None:
     if cancel is not None and not callable(cancel):
-        raise InputError(f"cancel: found {type(cancel).__name__}, expected a function without arguments, or None.")
+        raise InputError(
+            f"cancel: found {type(cancel).__name__}, expected a function without arguments, or None."
+        )
     return cancel
 
 
