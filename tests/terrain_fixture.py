@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtmdx.model.culling import CullingPath, CullingResult, FoldSummary
 from rtmdx.model.design import Block, Design, DroppedVariable, Variable
-from rtmdx.model.families import CountModel
+from rtmdx.model.families import CountModel, Family
 from rtmdx.model.stepwise import Step, StepwiseResult
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import validity
@@ -21,7 +21,8 @@ from rtmdx.space.layers import Cleaning, Events, Finding, RiskFactor
 
 __all__ = ["make_terrain", "nothing_found"]
 
-BLOCK = 200.0
+Effect = Literal["aggravating", "protective"]
+Op = Literal["proximity", "density"]
 
 
 def city(rows: int, cols: int, cell: float, crs: str) -> Grid:
@@ -37,7 +38,7 @@ def city(rows: int, cols: int, cell: float, crs: str) -> Grid:
     return Grid.from_area(area, crs, cell)
 
 
-def _factor(name: str, shapes: Any, kind: str, effect: str, ops: tuple[str, ...], cell: float) -> RiskFactor:
+def _factor(name: str, shapes: Any, kind: str, effect: Effect, ops: tuple[Op, ...], cell: float) -> RiskFactor:
     shapes = np.asarray(shapes, dtype=object)
     cleaning = Cleaning(f"city.gpkg:{name}", name.encode().hex().ljust(64, "0"), len(shapes) + 1, len(shapes),
                         {"no geometry": 1}, mended=1 if kind == "polygons" else 0)  # fmt: skip
@@ -45,7 +46,7 @@ def _factor(name: str, shapes: Any, kind: str, effect: str, ops: tuple[str, ...]
     return RiskFactor(name, name.replace("_", " ").capitalize(), shapes, effect, ops, distances, "half", kind, cleaning)
 
 
-def _factors(grid: Grid, rng: np.random.Generator, effect: str) -> tuple[RiskFactor, ...]:
+def _factors(grid: Grid, rng: np.random.Generator, effect: Effect) -> tuple[RiskFactor, ...]:
     west, south, east, north = grid.bounds
     size = np.array([east - west, north - south])
     bars = rng.normal([0.55, 0.6], 0.14, (90, 2)) * size + [west, south]
@@ -101,10 +102,11 @@ def _density(f: RiskFactor, grid: Grid) -> NDArray[np.float64]:
     rows, cols = grid.rows_cols
     xy = shapely.get_coordinates(f.geometries)
     away = np.hypot(grid.x[cols][:, None] - xy[:, 0], grid.y[rows][:, None] - xy[:, 1])
-    return np.maximum(0, 1 - (away / (3 * grid.cell_size)) ** 2).sum(axis=1)
+    total: NDArray[np.float64] = np.maximum(0, 1 - (away / (3 * grid.cell_size)) ** 2).sum(axis=1)
+    return total
 
 
-def _model(design: Design, family: str, names: dict[str, float], n_events: int, intercept: float) -> CountModel:
+def _model(design: Design, family: Family, names: dict[str, float], n_events: int, intercept: float) -> CountModel:
     columns = [j for j, v in enumerate(design.variables) if v.name in names]
     variables = tuple(design.variables[j] for j in columns)
     k = 1 + len(columns) + (family != "poisson")
@@ -139,9 +141,9 @@ def make_terrain(
     cols: int = 80,
     cell: float = 100.0,
     crs: str = "EPSG:26915",
-    effect: str = "protective",
+    effect: Effect = "protective",
     selected: bool = True,
-    family: str = "nbii",
+    family: Family = "nbii",
     holdout: bool = True,
     holdout_events: bool = True,
     findings: tuple[Finding, ...] = (),
@@ -167,8 +169,8 @@ def make_terrain(
     counts = rng.negative_binomial(np.maximum(expected, 1e-9) / 1.5, 0.4).astype(np.int64)
     n = int(counts.sum())
     final = _model(design, family, names, n, intercept)
-    others = {f: _model(design, f, names, n, intercept) for f in ("poisson", "nbii")}
-    models = {**others, family: final}
+    both: tuple[Family, ...] = ("poisson", "nbii")
+    models = {f: _model(design, f, names, n, intercept) for f in both} | {family: final}
     steps = tuple(
         Step(f, i, "add", name, 6600.0 - 80 * i, 6520.0 - 80 * i, 19 - i, (), ())
         for f in models for i, name in enumerate(names, 1)

@@ -104,7 +104,8 @@ def test_is_well_formed_and_accessible(page: str) -> None:
             assert attrs.get("scope"), attrs
     ids = [a["id"] for _, a in seen if "id" in a]
     assert len(ids) == len(set(ids))
-    targets = {a["href"][1:] for _, a in seen if (a.get("href") or "").startswith("#")}
+    links = [a.get("href") or "" for _, a in seen]
+    targets = {href[1:] for href in links if href.startswith("#")}
     assert targets <= set(ids)
 
 
