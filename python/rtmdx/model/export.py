@@ -10,31 +10,24 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rtmdx.errors import InputError, MissingDependencyError, OutputError
+from rtmdx.errors import InputError, MissingDependencyError
+from rtmdx.model.export_tables import TABLES, band_index, factor_table, tables
+from rtmdx.model.staging import replacing, require_own
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
     from rtmdx.model.terrain import RiskTerrain
 
 __all__ = [
     "SCHEMA_VERSION",
-    "TABLES",
-    "band_index",
     "provenance_json",
-    "replacing",
-    "tables",
     "write_geopackage",
     "write_geotiff",
     "write_tables",
@@ -43,100 +36,12 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 CHUNK = 1024
-TABLES = ("cells", "factors", "model", "variables", "validity", "selection_trace")
 
 _RASTERS = {
     "score": "Relative risk score: product of the relative risk values present, lowest cell 1",
     "expected": "Expected events per cell over the outcome's period",
 }
 _OUTSIDE = 255  # of the uint8 layers
-
-
-@contextmanager
-def replacing(
-    path: str | os.PathLike[str], what: str, *, overwrite: bool = False, folder: bool = False
-) -> Iterator[Path]:
-    """Give a temporary path that takes the name `path` when the block ends without an error.
-
-    Parameters
-    ----------
-    path : path
-        Final name; its folder must exist.
-    what : str
-        The output, for messages: "report".
-    overwrite : bool
-        Replace what is there. A folder only ever replaces a folder, a file a file.
-    folder : bool
-        The output is a folder, which the block makes.
-
-    Raises
-    ------
-    OutputError
-        `path` exists, its folder is missing or not writable, or writing failed.
-    """
-    final = Path(path).absolute()
-    _require_free(final, what, overwrite, folder)
-    try:
-        stage = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
-    except OSError as error:
-        raise OutputError(
-            f"{what} {final}: its folder cannot be written: {error.strerror or error}.",
-            hint="Choose a folder that exists and that you may write.",
-        ) from None
-    try:
-        new = stage / final.name
-        yield new
-        _require_free(final, what, overwrite, folder)
-        if folder and final.exists():
-            old = stage / "old"
-            final.rename(old)
-            try:
-                new.rename(final)
-            except OSError:
-                old.rename(final)
-                raise
-        else:
-            new.replace(final)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"{what} {final}: cannot be written: {error.strerror or error}.",
-            hint="Check the free space and the rights of the folder.",
-        ) from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _require_free(final: Path, what: str, overwrite: bool, folder: bool) -> None:
-    if not final.parent.is_dir():
-        reason = "is no folder" if final.parent.exists() else "does not exist"
-        raise OutputError(f"{what} {final}: its folder {final.parent} {reason}.", hint="Make the folder first.")
-    if not (final.exists() or final.is_symlink()):
-        return
-    if not overwrite:
-        raise OutputError(f"{what} {final}: exists already.", hint="Choose another name, or overwrite=True.")
-    if final.is_dir() != folder:
-        found, expected = ("folder", "file") if final.is_dir() else ("file", "folder")
-        raise OutputError(
-            f"{what} {final}: is a {found}; the {what} is a {expected}, and one never replaces the other.",
-            hint="Choose another name.",
-        )
-
-
-def _require_own(path: str | os.PathLike[str], what: str, own: set[str]) -> None:
-    """Refuse to overwrite a folder that holds anything but an earlier output of the same kind."""
-    final = Path(path)
-    if not final.is_dir():
-        return
-    content = {p.name for p in final.iterdir()}
-    other = sorted(content - own) if own else []
-    if other or (not own and content and "zarr.json" not in content):
-        names = ", ".join((other or sorted(content))[:3])
-        raise OutputError(
-            f"{what} {final}: the folder holds other files ({names}).",
-            hint=f"Only an earlier {what} is overwritten; choose another name.",
-        )
 
 
 def _plain(value: Any) -> Any:
@@ -169,14 +74,6 @@ def provenance_json(terrain: RiskTerrain, *, indent: int | None = None) -> str:
         },
         indent,
     )
-
-
-def band_index(terrain: RiskTerrain) -> NDArray[np.uint8]:
-    """Return the position in ``terrain.bands`` (highest first) of each kept cell, shape (n_cells,)."""
-    index = np.full(terrain.grid.n_cells, len(terrain.bands) - 1, dtype=np.uint8)
-    for i in range(len(terrain.bands) - 2, -1, -1):
-        index[terrain.score_cells >= terrain.bands[i].lower] = i
-    return index
 
 
 # ---------------------------------------------------------------------------------------------- Zarr
@@ -230,7 +127,7 @@ def write_zarr(
         fill = {"f": np.nan, "i": -1, "u": _OUTSIDE}[array.dtype.kind]
         encoding[str(name)] = {"compressors": compressors, "chunks": chunks, "_FillValue": fill, "fill_value": fill}
     if overwrite:
-        _require_own(path, "Zarr store", set())
+        require_own(path, "Zarr store", set())
     with replacing(path, "Zarr store", overwrite=overwrite, folder=True) as new:
         dataset.to_zarr(new, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
         _consolidate(new)
@@ -406,7 +303,7 @@ def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, over
     layers: dict[str, Any] = {
         "cells": terrain.cells,
         "model": terrain.table,
-        "factors": _factors(terrain),
+        "factors": factor_table(terrain),
         "provenance": pd.DataFrame(provenance, columns=["key", "value"]),
     }
     with replacing(path, "GeoPackage", overwrite=overwrite) as new:
@@ -435,7 +332,9 @@ def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, over
 
 
 def write_tables(terrain: RiskTerrain, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write the tables of `tables` as CSV (UTF-8, full precision) into a new folder, with ``provenance.json``.
+    """Write the tables of `rtmdx.model.export_tables` as CSV (UTF-8, full precision) into a new folder.
+
+    ``provenance.json`` beside them holds study and provenance.
 
     Raises
     ------
@@ -444,142 +343,9 @@ def write_tables(terrain: RiskTerrain, folder: str | os.PathLike[str], *, overwr
     """
     names = {f"{name}.csv" for name in TABLES} | {"provenance.json"}
     if overwrite:
-        _require_own(folder, "tables", names)
+        require_own(folder, "tables", names)
     with replacing(folder, "tables", overwrite=overwrite, folder=True) as new:
         new.mkdir()
         for name, frame in tables(terrain).items():
             frame.to_csv(new / f"{name}.csv", index=False, encoding="utf-8", lineterminator="\n")
         (new / "provenance.json").write_text(provenance_json(terrain, indent=1) + "\n", encoding="utf-8")
-
-
-def tables(terrain: RiskTerrain) -> dict[str, pd.DataFrame]:
-    """Return the tables of `TABLES` as data frames.
-
-    ``cells`` (one row per kept cell), ``factors``, ``model`` (as ``terrain.table``, with intercept and
-    log dispersion), ``variables`` (every generated variable and what became of it), ``validity`` (long
-    form: figure by share, with lowest, expected and highest over the ties) and ``selection_trace``.
-    """
-    return {
-        "cells": _cells(terrain),
-        "factors": _factors(terrain),
-        "model": _model(terrain),
-        "variables": _variables(terrain),
-        "validity": _validity(terrain),
-        "selection_trace": _trace(terrain),
-    }
-
-
-def _cells(terrain: RiskTerrain) -> pd.DataFrame:
-    import pandas as pd
-
-    rows, cols = terrain.grid.rows_cols
-    names = np.array([b.name for b in terrain.bands], dtype=object)
-    return pd.DataFrame(
-        {
-            "cell": np.arange(terrain.grid.n_cells),
-            "row": rows,
-            "col": cols,
-            "x": terrain.grid.x[cols],
-            "y": terrain.grid.y[rows],
-            "count": terrain.counts,
-            "score": terrain.score_cells,
-            "expected": terrain.expected_cells,
-            "band": names[band_index(terrain)],
-        }
-    )
-
-
-def _factors(terrain: RiskTerrain) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = [
-        {
-            "name": f.name,
-            "label": f.label,
-            "features": len(f),
-            "geometry": f.geometry_type,
-            "effect": f.effect,
-            "operationalization": " and ".join(f.operationalizations),
-            "influence": " ".join(f"{d:g}" for d in f.distances),
-            "increment": f.increment,
-            "read": f.cleaning.read,
-            "kept": f.cleaning.kept,
-            "dropped": "; ".join(f"{n} {reason}" for reason, n in f.cleaning.dropped.items()),
-            "mended": f.cleaning.mended,
-            "source": f.cleaning.source,
-            "sha256": f.cleaning.digest,
-        }
-        for f in terrain.factors
-    ]
-    return pd.DataFrame(rows)
-
-
-def _model(terrain: RiskTerrain) -> pd.DataFrame:
-    import pandas as pd
-
-    model, table = terrain.model, terrain.table
-    errors = model.standard_errors
-    rest = [{"factor": "(intercept)", "coefficient": model.intercept, "std_error": float(errors[0])}]
-    if model.log_dispersion is not None:
-        rest.append({"factor": "(log dispersion)", "coefficient": model.log_dispersion, "std_error": float(errors[-1])})
-    rows = [*table.to_dict(orient="records"), *rest]
-    frame = pd.DataFrame(rows, columns=table.columns)
-    frame["cells"] = frame["cells"].astype("Int64")
-    return frame
-
-
-def _variables(terrain: RiskTerrain) -> pd.DataFrame:
-    import pandas as pd
-
-    design, culling = terrain.design, terrain.culling
-    selected, final = set(culling.selected), set(terrain.model.columns)
-    rows = []
-    for j, v in enumerate(design.variables):
-        status = "in the model" if j in final else "selected by culling" if j in selected else "culled"
-        rows.append((v, status, "", float(culling.coefficients[j])))
-    rows += [(d.variable, "dropped", d.reason, math.nan) for d in design.dropped]
-    rows.sort(key=lambda row: row[0].name)
-    return pd.DataFrame(
-        [
-            {
-                "variable": v.name,
-                "factor": v.factor_name,
-                "operationalization": v.operationalization,
-                "distance": v.distance,
-                "threshold": math.nan if v.threshold is None else v.threshold,
-                "cells": v.support,
-                "status": status,
-                "reason": reason,
-                "culling_coefficient": coefficient,
-            }
-            for v, status, reason, coefficient in rows
-        ]
-    )
-
-
-def _validity(terrain: RiskTerrain) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = [
-        "kind", "score", "period", "n_cells", "n_events", "n_levels", "figure", "share", "cells",
-        "lowest", "expected", "highest",
-    ]  # fmt: skip
-    rows = []
-    for kind, judged in (("fitted", terrain.fitted), ("holdout", terrain.holdout)):
-        for v in judged:
-            head = (kind, v.name, v.period, v.n_cells, v.n_events, v.n_levels)
-            rows.append((*head, "auc", math.nan, None, math.nan, v.auc, math.nan))
-            for t in v.top:
-                for figure in ("events", "hit_rate", "pai", "pei"):
-                    b = getattr(t, figure)
-                    rows.append((*head, figure, t.share, t.n_cells, b.lowest, b.expected, b.highest))
-                rows.append((*head, "rri", t.share, t.n_cells, math.nan, t.rri, math.nan))
-    return pd.DataFrame(rows, columns=columns).astype({"cells": "Int64"})
-
-
-def _trace(terrain: RiskTerrain) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = ["family", "number", "action", "variable", "bic_before", "bic_after", "n_tried"]
-    rows = [[getattr(step, c) for c in columns] for step in terrain.selection.trace]
-    return pd.DataFrame(rows, columns=columns)

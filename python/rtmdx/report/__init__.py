@@ -29,7 +29,7 @@ def write_report(terrain: RiskTerrain, path: str | os.PathLike[str], *, overwrit
     OutputError
         `path` exists (and not `overwrite`), or cannot be written.
     """
-    from rtmdx.model.export import replacing
+    from rtmdx.model.staging import replacing
     from rtmdx.report.html import render
 
     page = render(terrain)

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from rtmdx.model.culling import CullingResult
     from rtmdx.model.validity import Validity
 
-__all__ = ["METHODS", "Chart", "Series", "capture_chart", "culling_chart", "log_ticks", "nice_ticks"]
+__all__ = ["STYLES", "Chart", "Series", "capture_chart", "culling_chart", "log_ticks", "nice_ticks", "style_of"]
 
 Float = NDArray[np.float64]
 
 # colour, dashes: told apart without colour too
-METHODS = (("#8a2457", ""), ("#174c77", "7 4"), ("#23694a", "2 4"), ("#6b5a13", "10 3 2 3"))
+STYLES = (("#8a2457", ""), ("#174c77", "7 4"), ("#23694a", "2 4"), ("#6b5a13", "10 3 2 3"))
+
+
+def style_of(name: str, position: int) -> tuple[str, str]:
+    """Return colour and dashes of a score; the usual ones keep theirs in every chart."""
+    usual = {"Risk": 0, "Past": 1, "Kernel": 2}
+    return STYLES[usual.get(name.split(" ")[0], position % len(STYLES))]
 
 
 def nice_ticks(low: float, high: float, n: int = 5) -> list[float]:
@@ -136,13 +142,12 @@ def capture_chart(judged: Sequence[Validity], share: float = 1.0) -> str:
     """Draw share of cells flagged against share of events captured, up to `share` of the cells."""
     series = []
     for i, v in enumerate(judged):
-        color, dashes = METHODS[i % len(METHODS)]
+        color, dashes = style_of(v.name, i)
         keep = v.curve_share <= share + 1e-9
         curves = [c[keep] for c in (v.curve_share, v.curve_expected, v.curve_lowest, v.curve_highest)]
         if np.isfinite(curves[1]).all():
-            ties = (
-                (curves[2], curves[3]) if i == 0 else (None, None)
-            )  # the baselines' would hide it; they are in the table
+            # the baselines' ranges would hide the terrain's: they are in the table
+            ties = (curves[2], curves[3]) if i == 0 else (None, None)
             series.append(Series(v.name, curves[0], curves[1], color, dashes, *ties))
     top = max([float((s.high if s.high is not None else s.y).max()) for s in series], default=1.0)
     y_high = 1.0 if share == 1.0 else min(1.0, math.ceil(top * 10 + 0.2) / 10)
@@ -195,7 +200,7 @@ def culling_chart(culling: CullingResult) -> str:
         [(t, f"{t:g}") for t in nice_ticks(low - pad, high + pad, 4)],
     )
     for i, p in enumerate(paths):
-        color, dashes = METHODS[i % len(METHODS)]
+        color, dashes = STYLES[i % len(STYLES)]
         error = p.cv_standard_error
         chart.line(
             Series(f"ridge {p.ridge:g}", p.penalties, p.cv_deviance, color, dashes, p.cv_deviance - error,

@@ -1,38 +1,35 @@
-"""What the report says: the terrain's figures turned into sentences and table rows."""
+"""What the report says of the model: sentences, key figures and the model's rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.report.charts import METHODS, log_ticks
-from rtmdx.report.numbers import bounds, count, length, number, p_value, percent, plural, span, tidy
+from rtmdx.report.charts import log_ticks
+from rtmdx.report.numbers import count, length, number, p_value, percent, plural, span, tidy
 from rtmdx.report.terminal import FAMILIES
 
 if TYPE_CHECKING:
     from rtmdx.model.design import Variable
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.model.validity import Validity
-    from rtmdx.space.layers import Cleaning, RiskFactor
 
 __all__ = [
-    "baseline_warnings",
-    "factor_rows",
+    "blocks",
+    "dispersion",
     "families",
     "forest",
-    "input_rows",
     "key_figures",
     "model_rows",
     "outlook",
+    "percent_bounds",
+    "period_of",
+    "reach",
     "score_interval",
     "summary",
-    "trace_rows",
-    "validity_rows",
-    "variable_groups",
     "where",
 ]
 
@@ -191,16 +188,22 @@ def outlook(terrain: RiskTerrain) -> str:
     if not judged or not judged[0].n_events or not judged[0].top:
         return ""
     i = min(range(len(judged[0].top)), key=lambda k: abs(judged[0].top[k].share - 0.1))
-    share, hit = judged[0].top[i].share, judged[0].top[i].hit_rate
+    share = f"{100 * judged[0].top[i].share:g} %"
+
+    def held(v: Validity, why: str = "") -> str:
+        hit = v.top[i].hit_rate
+        return percent_bounds(hit.lowest, hit.expected, hit.highest, why)
+
     text = (
-        f"Of {count(judged[0].n_events)} later events ({_period(judged[0])}), the {100 * share:g} % of cells with the "
-        f"highest scores hold {_percent_bounds(hit.lowest, hit.expected, hit.highest, 'by the order of equal scores')}"
+        f"Of {count(judged[0].n_events)} later events ({period_of(judged[0])}), the {share} of cells with the highest "
+        f"scores hold {held(judged[0], 'by the order of equal scores')}"
     )
-    others = [f"{in_sentence(v.name)} {percent(v.top[i].hit_rate.expected)}" for v in judged[1:]]
+    others = [f"{in_sentence(v.name)} {held(v)}" for v in judged[1:]]
     return text + (f"; for comparison, {' and '.join(others)}." if others else ".")
 
 
-def _period(v: Validity) -> str:
+def period_of(v: Validity) -> str:
+    """Return the period of a validity without its kind."""
     return v.period.split(": ", 1)[-1]
 
 
@@ -308,172 +311,10 @@ def dispersion(terrain: RiskTerrain) -> dict[str, str] | None:
     }
 
 
-def input_rows(terrain: RiskTerrain) -> list[tuple[str, str]]:
-    """Return what went in: events, hold-out, cells, blocks, CRS."""
-    grid, cleaning = terrain.grid, terrain.events.cleaning
-    counts, symbol = terrain.counts, grid.symbol
-    area = grid.n_cells * grid.cell_area
-    per = {"m": (1e6, "km²"), "ft": (5280.0**2, "sq mi")}.get(symbol, (1.0, f"square {symbol}"))
-    rows = [
-        ("Outcome", f"{terrain.events.name}, {terrain.events.period}; source {cleaning.source}"),
-        ("Events", _cleaned(cleaning, "event")),
-    ]
-    if terrain.holdout_cleaning is not None:
-        name = f" ({_period(terrain.holdout[0])})" if terrain.holdout else ""
-        rows.append((f"Held-out events{name}", _cleaned(terrain.holdout_cleaning, "event")))
-    epsg = grid.crs.to_epsg()
-    return [
-        *rows,
-        (
-            "Cells",
-            f"{count(grid.n_cells)} of {length(grid.cell_size, symbol)} × {length(grid.cell_size, symbol)} "
-            f"({number(area / per[0])} {per[1]}), on a raster of {grid.shape[0]:,} rows × {grid.shape[1]:,} columns",
-        ),
-        (
-            "Cells with events",
-            f"{count((counts > 0).sum())} ({percent(float((counts > 0).mean()))} of the cells); "
-            f"at most {plural(int(counts.max()), 'event')} in one cell, on average {number(float(counts.mean()))}",
-        ),
-        ("Mean block length", length(terrain.block_length, symbol) if math.isfinite(terrain.block_length) else "–"),
-        ("Coordinate system", f"{grid.crs.name}{f' (EPSG:{epsg})' if epsg else ''}, unit {grid.unit}"),
-    ]
-
-
-def _cleaned(cleaning: Cleaning, noun: str) -> str:
-    text = f"{plural(cleaning.read, noun)} read, {count(cleaning.kept)} kept"
-    if cleaning.dropped:
-        reasons = "; ".join(f"{n:,} {reason}" for reason, n in cleaning.dropped.items())
-        text += f", {count(sum(cleaning.dropped.values()))} left out ({reasons})"
-    return text + (f", {count(cleaning.mended)} mended" if cleaning.mended else "")
-
-
-def factor_rows(terrain: RiskTerrain) -> list[dict[str, Any]]:
-    """Return every factor tried, in the study's order."""
-    chosen = {v.factor for v in terrain.model.variables}
-    return [
-        {
-            "label": f.label,
-            "name": f.name,
-            "features": count(len(f)),
-            "geometry": f.geometry_type,
-            "effect": f.effect,
-            "operationalization": " and ".join(f.operationalizations),
-            "influence": _influence(terrain, f),
-            "increment": f"{f.increment} block",
-            "cleaning": _factor_cleaning(f),
-            "in_model": i in chosen,
-        }
-        for i, f in enumerate(terrain.factors)
-    ]
-
-
-def _influence(terrain: RiskTerrain, f: RiskFactor) -> str:
-    symbol = terrain.grid.symbol
-    low, high = min(f.distances), max(f.distances)
-    if low == high:
-        return reach(terrain, high)
-    return f"{low:,.6g} to {length(high, symbol)} in {len(f.distances)} steps ({blocks(terrain, high)})"
-
-
-def _factor_cleaning(f: RiskFactor) -> str:
-    c = f.cleaning
-    parts = [f"{n:,} {reason}" for reason, n in c.dropped.items()]
-    if c.mended:
-        parts.append(f"{c.mended:,} mended")
-    return "; ".join(parts) if parts else "all kept"
-
-
-def variable_groups(terrain: RiskTerrain) -> dict[str, Any]:
-    """Return how many variables were generated, kept, culled and selected, and why some were dropped."""
-    design = terrain.design
-    culled = set(terrain.culling.selected)
-    final = set(terrain.model.columns)
-    symbol = terrain.grid.symbol
-    return {
-        "generated": count(design.n_generated),
-        "kept": count(len(design.variables)),
-        "dropped": [
-            {
-                "name": d.variable.name,
-                "label": terrain.factors[d.variable.factor].label,
-                "operationalization": d.variable.operationalization,
-                "distance": length(d.variable.distance, symbol),
-                "cells": count(d.variable.support),
-                "reason": d.reason,
-            }
-            for d in design.dropped
-        ],
-        "kept_rows": [
-            {
-                "name": v.name,
-                "label": terrain.factors[v.factor].label,
-                "operationalization": v.operationalization,
-                "distance": length(v.distance, symbol),
-                "cells": f"{count(v.support)} ({percent(v.support / terrain.grid.n_cells)})",
-                "fate": "in the model" if j in final else "selected by culling" if j in culled else "culled",
-            }
-            for j, v in enumerate(design.variables)
-        ],
-        "culled_to": count(len(culled)),
-        "selected": count(len(final)),
-    }
-
-
-def trace_rows(terrain: RiskTerrain) -> list[dict[str, str]]:
-    """Return the steps of the search, family by family."""
-    return [
-        {
-            "family": FAMILIES.get(s.family, s.family),
-            "number": str(s.number),
-            "action": {"add": "add", "drop": "drop", "stop": "stop: nothing lowers BIC"}.get(s.action, s.action),
-            "variable": s.variable or "",
-            "before": f"{s.bic_before:,.1f}",
-            "after": f"{s.bic_after:,.1f}",
-            "change": f"{s.bic_after - s.bic_before:+,.1f}".replace("-", "−") if s.action != "stop" else "",
-            "tried": count(s.n_tried),
-        }
-        for s in terrain.selection.trace
-    ]
-
-
-def validity_rows(judged: Sequence[Validity]) -> list[dict[str, Any]]:
-    """Return capture at each share, terrain and baselines together."""
-    out = []
-    for i, head in enumerate(judged[0].top if judged else ()):
-        rows = []
-        for k, v in enumerate(judged):
-            t = v.top[i]
-            rows.append(
-                {
-                    "name": v.name,
-                    "color": METHODS[k % len(METHODS)][0],
-                    "events": bounds(t.events.lowest, t.events.expected, t.events.highest, whole=True),
-                    "hit": _percent_bounds(t.hit_rate.lowest, t.hit_rate.expected, t.hit_rate.highest),
-                    "pai": bounds(t.pai.lowest, t.pai.expected, t.pai.highest),
-                    "pei": bounds(t.pei.lowest, t.pei.expected, t.pei.highest),
-                }
-            )
-        out.append({"share": f"{100 * head.share:g} %", "cells": plural(head.n_cells, "cell"), "rows": rows})
-    return out
-
-
-def _percent_bounds(low: float, expected: float, high: float, why: str = "") -> str:
+def percent_bounds(low: float, expected: float, high: float, why: str = "") -> str:
+    """Return a share with its limits over the ties, or one figure where ties change nothing."""
     if not math.isfinite(expected):
         return "–"
     if math.isclose(low, high, rel_tol=1e-9):
         return percent(expected)
     return f"{percent(expected)} ({percent(low)} to {percent(high)}{' ' + why if why else ''})"
-
-
-def baseline_warnings(judged: Sequence[Validity]) -> list[str]:
-    """Say where a baseline captures more events than the terrain."""
-    out = []
-    for v in judged[1:]:
-        pairs = [(t, b) for t, b in zip(judged[0].top, v.top, strict=True) if b.events.expected > t.events.expected]
-        if pairs:
-            parts = [
-                f"{number(b.events.expected, 4)} against {number(t.events.expected, 4)} in the top {100 * t.share:g} %"
-                for t, b in pairs
-            ]
-            out.append(f"{v.name}: {', '.join(parts)} of the cells, of {plural(v.n_events, 'event')}.")
-    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import MissingDependencyError
-from rtmdx.model.export import band_index
-from rtmdx.report import content
-from rtmdx.report.charts import METHODS, capture_chart, culling_chart
+from rtmdx.model.export_tables import band_index
+from rtmdx.report import content, rows
+from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
 from rtmdx.report.terminal import FAMILIES
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render"]
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _BANDS = ("#8a2457", "#f0a45e", "#ece8dd")  # highest first
 _AREA = {1: ("#f4f2ec", "#f0b478"), -1: ("#f4f2ec", "#8fc3b0")}  # outside and inside a factor's reach
 _FEATURE = {1: "#7a2d12", -1: "#0f4a3a"}
@@ -38,7 +40,7 @@ def render(terrain: RiskTerrain) -> str:
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
+        from markupsafe import Markup, escape
     except ImportError:
         raise MissingDependencyError(
             "The HTML report needs Jinja.", hint="Install it with: pip install 'rtmdx[report]'"
@@ -51,12 +53,13 @@ def render(terrain: RiskTerrain) -> str:
         lstrip_blocks=True,
     )
     environment.filters["svg"] = Markup  # the figures of this package, and nothing else
+    environment.filters["dates"] = lambda text: Markup(_DATE.sub(r'<span class="nw">\g<0></span>', str(escape(text))))
     return environment.get_template("report.html.j2").render(_page(terrain))
 
 
 def _page(terrain: RiskTerrain) -> dict[str, Any]:
     canvas = Canvas(terrain.grid)
-    rows = content.model_rows(terrain)
+    model = content.model_rows(terrain)
     enforcement = [f for f in terrain.findings if f.code == "enforcement"]
     return {
         "title": terrain.title,
@@ -71,10 +74,10 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "risk": _risk_map(terrain, canvas),
         "bands": _band_map(terrain, canvas),
         "counts": _count_map(terrain, canvas),
-        "model": rows,
-        "any_protective": any(r["protective"] for r in rows),
+        "model": model,
+        "any_protective": any(r["protective"] for r in model),
         "forest": content.forest(terrain),
-        "factor_maps": [_factor_map(terrain, canvas, row) for row in rows],
+        "factor_maps": [_factor_map(terrain, canvas, row) for row in model],
         "intercept": _intercept(terrain),
         "dispersion": content.dispersion(terrain),
         "family": FAMILIES.get(terrain.model.family, terrain.model.family),
@@ -85,11 +88,11 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "notes": list(terrain.selection.notes),
         "flagged": list(terrain.selection.flagged.get(terrain.model.family, ())),
         "validity": _validity(terrain),
-        "inputs": content.input_rows(terrain),
-        "factors": content.factor_rows(terrain),
-        "variables": content.variable_groups(terrain),
+        "inputs": rows.input_rows(terrain),
+        "factors": rows.factor_rows(terrain),
+        "variables": rows.variable_groups(terrain),
         "culling": _culling(terrain),
-        "trace": content.trace_rows(terrain),
+        "trace": rows.trace_rows(terrain),
         "provenance": _provenance(terrain),
         "config": json.dumps(dict(terrain.config), indent=2, ensure_ascii=False, default=str),
     }
@@ -108,7 +111,8 @@ def _risk_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
         "svg": canvas.image(canvas.classes(score, lower), colors),
         "legend": legend[::-1],
         "exact": exact,
-        "levels": count(np.unique(score).size),
+        "levels": plural(np.unique(score).size, "distinct score"),
+        "flat": len(lower) == 1,
         "thin": canvas.thin,
     }
 
@@ -116,7 +120,7 @@ def _risk_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
 def _count_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
     counts = terrain.counts.astype(np.float64)
     positive = counts[counts > 0]
-    inner, exact = class_breaks(positive, 6) if positive.size else (np.empty(0), True)
+    inner, exact = class_breaks(positive, 6, 6) if positive.size else (np.empty(0), True)
     lower = np.concatenate([[0.0], np.ceil(inner)]) if (counts == 0).any() else np.ceil(inner)
     zero = [COUNTS[0]] if lower[0] == 0 else []
     colors = zero + ramp(COUNTS[2:], len(lower) - len(zero))  # one event in one small cell must be seen
@@ -145,12 +149,13 @@ def _legend(
     cells = np.bincount(which, minlength=len(lower))
     events = np.bincount(which, weights=terrain.counts, minlength=len(lower))
     total = max(1.0, float(events.sum()))
+    digits = next((d for d in (3, 4, 5) if len({number(v, d) for v in lower}) == len(lower)), 6)
     out = []
     for i, low in enumerate(lower):
         last = i + 1 == len(lower)
         high = float(values.max() if last else lower[i + 1])
         ends = (number(low) if i == 0 else tidy(low), number(high) if last else tidy(high))
-        text = number(low, 4) if exact else " to ".join(ends)
+        text = number(low, digits) if exact else " to ".join(ends)
         out.append(
             {
                 "color": colors[i],
@@ -172,7 +177,7 @@ def _band_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
         classes = canvas.classes(terrain.score_cells, lower)
     else:
         classes = terrain.grid.to_raster(n - band_index(terrain), 0).astype(np.uint8)
-    rows = [
+    bands = [
         {
             "name": b.name,
             "color": colors[i],
@@ -185,7 +190,7 @@ def _band_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
         }
         for i, b in enumerate(terrain.bands)
     ]
-    return {"svg": canvas.image(classes, colors[::-1]), "rows": rows, "note": terrain.bands_note.replace(">=", "≥")}
+    return {"svg": canvas.image(classes, colors[::-1]), "rows": bands, "note": terrain.bands_note.replace(">=", "≥")}
 
 
 def _factor_map(terrain: RiskTerrain, canvas: Canvas, row: dict[str, Any]) -> dict[str, Any]:
@@ -226,15 +231,15 @@ def _validity(terrain: RiskTerrain) -> list[dict[str, Any]]:
                 "empty": judged[0].n_events == 0,
                 "charts": [capture_chart(judged), capture_chart(judged, 0.2)] if judged[0].n_events else [],
                 "methods": [_method(i, v) for i, v in enumerate(judged)],
-                "rows": content.validity_rows(judged),
-                "warnings": content.baseline_warnings(judged),
+                "rows": rows.validity_rows(judged),
+                "warnings": rows.baseline_warnings(judged),
             }
         )
     return out
 
 
 def _method(i: int, v: Validity) -> dict[str, str]:
-    color, dashes = METHODS[i % len(METHODS)]
+    color, dashes = style_of(v.name, i)
     return {
         "name": v.name,
         "color": color,
@@ -249,11 +254,7 @@ def _culling(terrain: RiskTerrain) -> dict[str, Any]:
     return {
         "svg": culling_chart(culling),
         "paths": [
-            {
-                "name": f"ridge {p.ridge:g}",
-                "color": METHODS[i % len(METHODS)][0],
-                "dashes": METHODS[i % len(METHODS)][1],
-            }
+            {"name": f"ridge {p.ridge:g}", "color": STYLES[i % len(STYLES)][0], "dashes": STYLES[i % len(STYLES)][1]}
             for i, p in enumerate(culling.paths)
         ],
         "penalty": number(culling.penalty),

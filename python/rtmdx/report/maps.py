@@ -47,7 +47,7 @@ def ramp(colors: Sequence[str], n: int) -> list[str]:
     return out
 
 
-def class_breaks(values: NDArray[np.float64], n_max: int = 7) -> tuple[NDArray[np.float64], bool]:
+def class_breaks(values: NDArray[np.float64], n_max: int = 7, n_exact: int = 10) -> tuple[NDArray[np.float64], bool]:
     """Choose class limits for scores of few levels or of a wide range.
 
     Returns
@@ -55,16 +55,16 @@ def class_breaks(values: NDArray[np.float64], n_max: int = 7) -> tuple[NDArray[n
     lower : float array
         Lower limit of each class, ascending; the first is the smallest value.
     exact : bool
-        Every class is one value (there are at most `n_max` different ones).
+        Every class is one value (there are at most `n_exact` different ones).
     """
     levels = np.unique(values)
-    if levels.size <= n_max:
+    if levels.size <= n_exact:
         return levels, True
     low, high = float(levels[0]), float(levels[-1])
     candidates: list[list[float]] = []
-    if low > 0 and high / low > 6:
+    if low > 0 and high / low > 4:
         start, stop = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        for steps in ((1, 2, 5), (1, 3), (1,)):
+        for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
             candidates.append([m * 10.0**e for e in range(start, stop + 1) for m in steps])
         candidates.append([10.0**e for e in range(start, stop + 1, 2)])
     else:
@@ -94,7 +94,7 @@ def palette_png(index: NDArray[np.uint8], colors: Sequence[str | None], scale: i
     bits = 4 if len(colors) <= 16 else 8
     if bits == 4:
         padded = np.pad(pixels, ((0, 0), (0, width % 2)))
-        pixels = (padded[:, ::2] << 4) | padded[:, 1::2]
+        pixels = ((padded[:, ::2] << 4) | padded[:, 1::2]).astype(np.uint8)
     raw = np.concatenate([np.zeros((height, 1), dtype=np.uint8), pixels], axis=1).tobytes()
     rgb = b"".join(bytes.fromhex((c or "#ffffff")[1:]) for c in colors)
     alpha = bytes(0 if c is None else 255 for c in colors)

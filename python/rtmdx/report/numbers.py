@@ -44,7 +44,9 @@ def percent(share: float) -> str:
     if not math.isfinite(share):
         return "–"
     value = 100 * share
-    if value and value < 0.1:
+    if 0 < value < 0.001:
+        return f"<{_NBSP}0.001{_NBSP}%"
+    if 0 < value < 0.1:
         return f"{number(value, 2)}{_NBSP}%"
     return f"{value:.1f}{_NBSP}%" if value < 99.95 else f"100{_NBSP}%"
 
@@ -64,7 +66,7 @@ def bounds(low: float, expected: float, high: float, *, whole: bool = False) -> 
     if not all(map(math.isfinite, (low, expected, high))):
         return "–"
     show = count if whole else number
-    middle = number(expected, 4) if whole and expected < 1000 else show(expected)
+    middle = f"{expected:,.1f}".removesuffix(".0") if whole else number(expected)
     if math.isclose(low, high, rel_tol=1e-9):
         return show(expected)
     return f"{middle} ({show(low)} to {show(high)})"
@@ -74,4 +76,4 @@ def p_value(p: float) -> str:
     """Return a p value: "0.012", or "< 0.001"."""
     if not math.isfinite(p):
         return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"<{_NBSP}0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,160 @@
+"""A risk terrain as plain tables: cells, factors, model, variables, validity and the search."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rtmdx.model.terrain import RiskTerrain
+
+__all__ = ["TABLES", "band_index", "factor_table", "tables"]
+
+TABLES = ("cells", "factors", "model", "variables", "validity", "selection_trace")
+
+
+def band_index(terrain: RiskTerrain) -> NDArray[np.uint8]:
+    """Return the position in ``terrain.bands`` (highest first) of each kept cell, shape (n_cells,)."""
+    index = np.full(terrain.grid.n_cells, len(terrain.bands) - 1, dtype=np.uint8)
+    for i in range(len(terrain.bands) - 2, -1, -1):
+        index[terrain.score_cells >= terrain.bands[i].lower] = i
+    return index
+
+
+def tables(terrain: RiskTerrain) -> dict[str, pd.DataFrame]:
+    """Return the tables of `TABLES` as data frames.
+
+    ``cells`` (one row per kept cell), ``factors``, ``model`` (as ``terrain.table``, with intercept and
+    log dispersion), ``variables`` (every generated variable and what became of it), ``validity`` (long
+    form: figure by share, with lowest, expected and highest over the ties) and ``selection_trace``.
+    """
+    return {
+        "cells": _cells(terrain),
+        "factors": factor_table(terrain),
+        "model": _model(terrain),
+        "variables": _variables(terrain),
+        "validity": _validity(terrain),
+        "selection_trace": _trace(terrain),
+    }
+
+
+def _cells(terrain: RiskTerrain) -> pd.DataFrame:
+    import pandas as pd
+
+    rows, cols = terrain.grid.rows_cols
+    names = np.array([b.name for b in terrain.bands], dtype=object)
+    return pd.DataFrame(
+        {
+            "cell": np.arange(terrain.grid.n_cells),
+            "row": rows,
+            "col": cols,
+            "x": terrain.grid.x[cols],
+            "y": terrain.grid.y[rows],
+            "count": terrain.counts,
+            "score": terrain.score_cells,
+            "expected": terrain.expected_cells,
+            "band": names[band_index(terrain)],
+        }
+    )
+
+
+def factor_table(terrain: RiskTerrain) -> pd.DataFrame:
+    """Return one row per factor tried, in the study's order, with what its cleaning dropped."""
+    import pandas as pd
+
+    rows = [
+        {
+            "name": f.name,
+            "label": f.label,
+            "features": len(f),
+            "geometry": f.geometry_type,
+            "effect": f.effect,
+            "operationalization": " and ".join(f.operationalizations),
+            "influence": " ".join(f"{d:g}" for d in f.distances),
+            "increment": f.increment,
+            "read": f.cleaning.read,
+            "kept": f.cleaning.kept,
+            "dropped": "; ".join(f"{n} {reason}" for reason, n in f.cleaning.dropped.items()),
+            "mended": f.cleaning.mended,
+            "source": f.cleaning.source,
+            "sha256": f.cleaning.digest,
+        }
+        for f in terrain.factors
+    ]
+    return pd.DataFrame(rows)
+
+
+def _model(terrain: RiskTerrain) -> pd.DataFrame:
+    import pandas as pd
+
+    model, table = terrain.model, terrain.table
+    errors = model.standard_errors
+    rest = [{"factor": "(intercept)", "coefficient": model.intercept, "std_error": float(errors[0])}]
+    if model.log_dispersion is not None:
+        rest.append({"factor": "(log dispersion)", "coefficient": model.log_dispersion, "std_error": float(errors[-1])})
+    rows = [*table.to_dict(orient="records"), *rest]
+    frame = pd.DataFrame(rows, columns=table.columns)
+    frame["cells"] = frame["cells"].astype("Int64")
+    return frame
+
+
+def _variables(terrain: RiskTerrain) -> pd.DataFrame:
+    import pandas as pd
+
+    design, culling = terrain.design, terrain.culling
+    selected, final = set(culling.selected), set(terrain.model.columns)
+    rows = []
+    for j, v in enumerate(design.variables):
+        status = "in the model" if j in final else "selected by culling" if j in selected else "culled"
+        rows.append((v, status, "", float(culling.coefficients[j])))
+    rows += [(d.variable, "dropped", d.reason, math.nan) for d in design.dropped]
+    rows.sort(key=lambda row: row[0].name)
+    return pd.DataFrame(
+        [
+            {
+                "variable": v.name,
+                "factor": v.factor_name,
+                "operationalization": v.operationalization,
+                "distance": v.distance,
+                "threshold": math.nan if v.threshold is None else v.threshold,
+                "cells": v.support,
+                "status": status,
+                "reason": reason,
+                "culling_coefficient": coefficient,
+            }
+            for v, status, reason, coefficient in rows
+        ]
+    )
+
+
+def _validity(terrain: RiskTerrain) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = [
+        "kind", "score", "period", "n_cells", "n_events", "n_levels", "figure", "share", "cells",
+        "lowest", "expected", "highest",
+    ]  # fmt: skip
+    rows: list[tuple[Any, ...]] = []
+    for kind, judged in (("fitted", terrain.fitted), ("holdout", terrain.holdout)):
+        for v in judged:
+            head = (kind, v.name, v.period, v.n_cells, v.n_events, v.n_levels)
+            rows.append((*head, "auc", math.nan, None, math.nan, v.auc, math.nan))
+            for t in v.top:
+                for figure in ("events", "hit_rate", "pai", "pei"):
+                    b = getattr(t, figure)
+                    rows.append((*head, figure, t.share, t.n_cells, b.lowest, b.expected, b.highest))
+                rows.append((*head, "rri", t.share, t.n_cells, math.nan, t.rri, math.nan))
+    return pd.DataFrame(rows, columns=columns).astype({"cells": "Int64"})
+
+
+def _trace(terrain: RiskTerrain) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["family", "number", "action", "variable", "bic_before", "bic_after", "n_tried"]
+    rows = [[getattr(step, c) for c in columns] for step in terrain.selection.trace]
+    return pd.DataFrame(rows, columns=columns)
