@@ -272,7 +272,8 @@ class _Progress:
             return
         label = self.LABELS.get(stage, stage.capitalize())
         if self._bars is None:
-            if done >= total:
+            if done >= total and stage not in self._tasks:
+                self._tasks[stage] = None  # said once
                 self._console.print(f"{label}: {done} of {total}")
             return
         if stage not in self._tasks:

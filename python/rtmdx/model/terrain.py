@@ -276,7 +276,7 @@ class RiskTerrain:
         write_geopackage(self, path, overwrite=overwrite)
 
     def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the report as one self-contained HTML file (needs matplotlib and jinja2)."""
+        """Write the report as one self-contained HTML file (needs jinja2)."""
         from rtmdx.report import write_report  # the one call upward, at run time only
 
         write_report(self, path, overwrite=overwrite)

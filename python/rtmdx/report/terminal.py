@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -42,6 +42,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
         highlight=False,
     )
     if model["variables"]:
+        console.print()
         console.print(_model_table(model["variables"], grid["unit"]))
         console.print(
             "[dim]Intervals are post-selection and ignore spatial autocorrelation: read them as a lower bound on "
@@ -59,6 +60,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
     for key, title in (("holdout", "Held out in time"), ("fitted", "Fitted period (flatters)")):
         judged = result["validity"][key]
         if judged:
+            console.print()
             console.print(_validity_table(judged, title))
             if key == "holdout":
                 _note_baseline(console, judged)
@@ -73,7 +75,8 @@ def print_recovery(console: Console, found: pd.DataFrame) -> None:
     table.title = "Planted against recovered"
     for row in found.to_dict(orient="records"):
         verdict = str(row["verdict"])
-        colour = "green" if verdict in ("recovered", "left out") else "yellow"
+        good = verdict in ("recovered", "left out")
+        colour = "green" if good else "yellow"
         planted, selected = bool(row["planted"]), bool(row["selected"])
         table.add_row(
             str(row["factor"]).replace("_", " ").capitalize(),
@@ -82,7 +85,7 @@ def print_recovery(console: Console, found: pd.DataFrame) -> None:
             f"{row['planted_rrv']:.2f}" if planted else "",
             f"{row['rrv']:.2f}" if selected else "",
             f"{row['rrv_low']:.2f}-{row['rrv_high']:.2f}" if selected else "",
-            f"[{colour}]{verdict}[/]",
+            f"[{colour}]{'ok' if good else verdict}[/]",
         )
     console.print()
     console.print(table)
@@ -113,11 +116,11 @@ def _model_table(rows: list[dict[str, Any]], unit: str) -> Table:
     short = unit_symbol(unit)
     table = _table("Risk factor", "Influence", "", ">Cells", ">RRV", ">95 % interval")
     for row in rows:
-        label = str(row["label"]) + (" (protective)" if row["effect"] == "protective" else "")
+        label, protective = str(row["label"]), row["effect"] == "protective"
         table.add_row(
             escape(label),
             f"{row['influence']:g} {short}",
-            row["operationalization"],
+            row["operationalization"] + (", protective" if protective else ""),
             f"{row['cells']:,}",
             f"{row['rrv']:.2f}",
             f"{row['rrv_low']:.2f} to {row['rrv_high']:.2f}",
@@ -129,7 +132,7 @@ def _validity_table(judged: list[dict[str, Any]], title: str) -> Table:
     period = str(judged[0]["period"]).split(": ", 1)[-1]
     n = judged[0]["n_events"]
     table = _table("Score", *(f">top {100 * top['share']:g} %" for top in judged[0]["top"]), ">AUC")
-    table.title = f"{title}: share of the {n:,} events of {period} in the top cells"
+    table.title = f"{title}: % of the {n:,} events of {period} in the top cells"
     table.caption = "In brackets: lowest to highest over the ways to break ties."
     for v in judged:
         cells = []
@@ -137,7 +140,7 @@ def _validity_table(judged: list[dict[str, Any]], title: str) -> Table:
             h = t["hit_rate"]
             spread = h["highest"] is not None and h["highest"] - h["lowest"] > 0.0005
             between = f"\n({100 * h['lowest']:.1f}-{100 * h['highest']:.1f})" if spread else ""
-            cells.append(_percent(h["expected"]) + between)
+            cells.append(f"{100 * h['expected']:.1f}" + between if h["expected"] is not None else "n/a")
         table.add_row(str(v["name"]), *cells, "" if v["auc"] is None else f"{v['auc']:.3f}")
     return table
 
@@ -158,10 +161,18 @@ def _note_baseline(console: Console, judged: list[dict[str, Any]]) -> None:
 
 def _table(*columns: str) -> Table:
     """An airy table that fits 80 characters; a column named with > is right-aligned."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        title_style="bold",
+    )
     table.caption_justify = "left"
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for i, column in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.removeprefix(">"), justify=justify, no_wrap=i > 0)
     return table
 
 
