@@ -1,0 +1,221 @@
+"""The command line on a small city: every command, what it prints, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import small_city
+from rtmdx.cli import app
+from rtmdx.runs import outputs
+from rtmdx.runs.study import Study
+
+rasterio = pytest.importorskip("rasterio")
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with city.gpkg, study.toml and the output of one run, "out"."""
+    folder = tmp_path_factory.mktemp("city")
+    small_city.write(folder)
+    (folder / "study.toml").write_text(small_city.toml(small_city.study()))
+    result = invoke("run", str(folder / "study.toml"), "--out", str(folder / "out"))
+    assert result.exit_code == 0, result.output
+    (folder / "stdout.txt").write_text(result.stdout)
+    (folder / "stderr.txt").write_text(result.stderr)
+    return folder
+
+
+def test_run_leaves_every_output(city: Path) -> None:
+    names = {p.name for p in (city / "out").iterdir()}
+    assert names == {"terrain.zarr", "score.tif", "expected.tif", "terrain.gpkg", "tables", "report.html", "run.json"}
+    assert not [p for p in city.iterdir() if p.name.startswith(".")]
+
+
+def test_results_on_stdout_progress_on_stderr(city: Path) -> None:
+    out, err = (city / "stdout.txt").read_text(), (city / "stderr.txt").read_text()
+    assert "Bars" in out
+    assert "Held out in time" in out
+    for stage in (
+        "Reading layers",
+        "Distance and density",
+        "Culling variables",
+        "Selecting the model",
+        "Writing outputs",
+    ):
+        assert err.count(f"{stage}: ") == 1
+        assert stage not in out
+
+
+def test_the_outputs_agree_with_each_other(city: Path) -> None:
+    store = xr.open_zarr(city / "out" / "terrain.zarr")
+    for name in ("score", "expected"):
+        raster = store[name]
+        with rasterio.open(city / "out" / f"{name}.tif") as tif:
+            assert tif.crs.to_epsg() == 26915
+            assert tif.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
+            where = [(float(x), float(y)) for x in raster.x[::7] for y in raster.y[::5]]
+            sampled = np.array([v[0] for v in tif.sample(where)])
+            inside = raster.sel(x=xr.DataArray([x for x, _ in where]), y=xr.DataArray([y for _, y in where]))
+            np.testing.assert_array_equal(sampled, inside.to_numpy())
+    cells = gpd.read_file(city / "out" / "terrain.gpkg", layer="cells")
+    assert cells.crs.to_epsg() == 26915
+    centre = cells.geometry.centroid
+    at = store["score"].sel(x=xr.DataArray(centre.x), y=xr.DataArray(centre.y), method="nearest", tolerance=1e-6)
+    np.testing.assert_array_equal(at.to_numpy(), cells["score"].to_numpy())
+    events = gpd.read_file(city / "city.gpkg", layer="events")
+    assert cells["count"].sum() == (events["date"] < "2023").sum()
+
+
+def test_provenance_is_in_every_output(city: Path) -> None:
+    study_id = Study.from_toml(city / "study.toml").id
+    out = city / "out"
+    assert study_id in json.dumps(xr.open_zarr(out / "terrain.zarr").attrs)
+    for name in ("score", "expected"):
+        with rasterio.open(out / f"{name}.tif") as tif:
+            assert study_id in json.dumps(tif.tags())
+    assert study_id in gpd.read_file(out / "terrain.gpkg", layer="provenance").to_json()
+    assert study_id in (out / "report.html").read_text()
+    assert json.loads((out / "run.json").read_text())["provenance"]["study_id"] == study_id
+
+
+def test_report_opens_offline(city: Path) -> None:
+    html = (city / "out" / "report.html").read_text()
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", html)
+    assert "<script src" not in html
+
+
+def test_json_is_all_there_is_on_stdout(city: Path, tmp_path: Path) -> None:
+    result = invoke("run", str(city / "study.toml"), "--out", str(tmp_path / "out"), "--json")
+    answer = json.loads(result.stdout)
+    assert answer["status"] == "ok"
+    assert answer["events"]["read"] == answer["events"]["counted"] + sum(answer["events"]["dropped"].values())
+    assert sum(b["area_share"] for b in answer["bands"]) == pytest.approx(1)
+    assert answer["expected_total"] == pytest.approx(answer["events"]["counted"], rel=1e-6)
+    assert result.stderr == ""
+
+
+def test_quiet_says_nothing(city: Path, tmp_path: Path) -> None:
+    result = invoke("run", str(city / "study.toml"), "--out", str(tmp_path / "out"), "--quiet", "--threads", "1")
+    assert (result.exit_code, result.output) == (0, "")
+    one, two = (xr.open_zarr(p / "terrain.zarr")["score"].to_numpy() for p in (tmp_path / "out", city / "out"))
+    assert one.tobytes() == two.tobytes()
+
+
+def test_overwrite_replaces_an_earlier_result(city: Path, tmp_path: Path) -> None:
+    arguments = ["run", str(city / "study.toml"), "--out", str(tmp_path / "out"), "--quiet"]
+    assert invoke(*arguments).exit_code == 0
+    (tmp_path / "out" / "tables" / "old.csv").write_text("")
+    assert invoke(*arguments).exit_code == 2
+    assert invoke(*arguments, "--overwrite").exit_code == 0
+    assert not (tmp_path / "out" / "tables" / "old.csv").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_write_leaves_the_earlier_result(city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["run", str(city / "study.toml"), "--out", str(tmp_path / "out"), "--quiet", "--overwrite"]
+    assert invoke(*arguments).exit_code == 0
+    before = (tmp_path / "out" / "run.json").read_bytes()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(outputs.export, "write_tables", full)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert (tmp_path / "out" / "run.json").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_leaves_no_result(city: Path, tmp_path: Path, sent: int, code: int) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "rtmdx.cli", "run", str(city / "study.toml"), "--out", str(out)]
+    command += ["--set", "grid.cell_size=5", "--set", "model.n_penalties=1000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("Distance and density"):
+                break
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert not out.exists()
+
+
+def test_check_says_what_a_run_would_read(city: Path) -> None:
+    result = invoke("check", str(city / "study.toml"))
+    assert result.exit_code == 0
+    for part in ("nothing wrong", "factor bars (points)", "outside the time window", "3,600 cells kept", "variables"):
+        assert part in " ".join(result.stdout.split())
+    answer = json.loads(invoke("check", str(city / "study.toml"), "--json").stdout)
+    assert answer["estimate"]["memory_bytes"] > 0
+    assert not (city / "out2").exists()
+
+
+def test_inspect_shows_a_finished_run(city: Path) -> None:
+    assert "Bars" in invoke("inspect", str(city / "out")).stdout
+    assert json.loads(invoke("inspect", str(city / "out"), "--json").stdout)["title"] == "Small city"
+
+
+def test_schema_is_the_study_s() -> None:
+    assert json.loads(invoke("schema").stdout) == Study.model_json_schema()
+
+
+def test_data_folder_from_option_and_environment(city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text((city / "study.toml").read_text())
+    assert invoke("check", str(study)).exit_code == 2
+    assert invoke("check", str(study), "--data", str(city)).exit_code == 0
+    monkeypatch.setenv("RTMDX_DATA", str(city))
+    assert invoke("check", str(study)).exit_code == 0
+
+
+def test_set_replaces_a_field(city: Path) -> None:
+    answer = json.loads(invoke("check", str(city / "study.toml"), "--set", "grid.cell_size=100", "--json").stdout)
+    assert answer["cells"] == 900
+
+
+def test_demo_recovers_what_it_planted(tmp_path: Path) -> None:
+    result = invoke("demo", "--out", str(tmp_path / "demo"), "--seed", "0", "--json")
+    answer = json.loads(result.stdout)
+    assert {p["verdict"] for p in answer["planted"]} == {"recovered", "left out"}
+    again = invoke("run", str(tmp_path / "demo" / "city" / "study.toml"), "--out", str(tmp_path / "again"), "--quiet")
+    assert again.exit_code == 0
+    one, two = (xr.open_zarr(tmp_path / d / "terrain.zarr")["score"].to_numpy() for d in ("demo", "again"))
+    assert one.tobytes() == two.tobytes()
+
+
+def test_help_names_the_exit_codes() -> None:
+    text = " ".join(invoke("--help").stdout.split())
+    assert "Exit codes: 0 done" in text
+    for command in ("demo", "run", "check", "schema", "inspect"):
+        assert command in text
+
+
+def test_start_up_is_light() -> None:
+    code = (
+        "import sys, rtmdx.cli; print(sorted({'pandas', 'geopandas', 'scipy', 'zarr', 'rasterio'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ.copy()
+    )
+    assert done.stdout.strip() == "[]"

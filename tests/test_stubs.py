@@ -1,0 +1,21 @@
+"""The hand-written stubs agree with the compiled modules."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# pybind11's metaclass is no part of the interface
+ALLOWED = "rtmdx._engine.(Features|Grid|Window)\nrtmdx._engine.(Features|Grid|Window).__(new|init)__\n"
+
+
+@pytest.mark.parametrize("module", ["rtmdx._engine", "rtmdx._stats"])
+def test_stubtest(module: str, tmp_path: Path) -> None:
+    (tmp_path / "allow").write_text(ALLOWED)
+    command = [sys.executable, "-m", "mypy.stubtest", module, "--allowlist", str(tmp_path / "allow")]
+    command += ["--ignore-unused-allowlist"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stdout + done.stderr
