@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rtmdx.errors import OutputError
+from rtmdx.errors import OutputError, RtmdxError
 
 __all__ = ["replacing", "require_own"]
 
@@ -60,7 +60,7 @@ def replacing(
         else:
             new.replace(final)
     except OSError as error:
-        if isinstance(error, OutputError):
+        if isinstance(error, RtmdxError):  # some of ours are OSErrors too
             raise
         raise OutputError(
             f"{what} {final}: cannot be written: {error.strerror or error}.",
@@ -77,7 +77,10 @@ def _require_free(final: Path, what: str, overwrite: bool, folder: bool) -> None
     if not (final.exists() or final.is_symlink()):
         return
     if not overwrite:
-        raise OutputError(f"{what} {final}: exists already.", hint="Choose another name, or overwrite=True.")
+        raise OutputError(
+            f"{what} {final}: exists already.",
+            hint="Choose another name, or overwrite it (--overwrite, overwrite=True).",
+        )
     if final.is_dir() != folder:
         found, expected = ("folder", "file") if final.is_dir() else ("file", "folder")
         raise OutputError(

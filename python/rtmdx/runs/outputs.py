@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from rtmdx.errors import FileError, OutputError
 from rtmdx.model import export
+from rtmdx.model.staging import replacing
 from rtmdx.model.terrain import RiskTerrain
 
 __all__ = ["RESULT_FILE", "output_folder", "read_summary", "summary", "write_outputs"]
@@ -37,33 +37,17 @@ def output_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> It
         `out` exists, is no folder, or cannot be written.
     """
     final = Path(out).absolute()
-    _require_free(final, overwrite)
-    staging = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    if overwrite:
+        _require_earlier_result(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        if staging.exists():
-            shutil.rmtree(staging)
-        staging.mkdir()
     except OSError as error:
         raise OutputError(
             f"output folder {final}: cannot be made: {error.strerror or error}.", hint="Choose a folder you may write."
         ) from None
-    try:
+    with replacing(final, "output folder", overwrite=overwrite, folder=True) as staging:
+        staging.mkdir()
         yield staging
-        _require_free(final, overwrite)
-        if final.exists():
-            old = final.with_name(f".{final.name}.old-{os.getpid()}")
-            final.rename(old)
-            staging.rename(final)
-            shutil.rmtree(old)
-        else:
-            staging.rename(final)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"output folder {final}: cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_outputs(
@@ -188,14 +172,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _require_free(final: Path, overwrite: bool) -> None:
-    if not (final.exists() or final.is_symlink()):
-        return
-    if not final.is_dir():
-        raise OutputError(f"output folder {final}: is a file.", hint="Give a folder.")
-    content = [p.name for p in final.iterdir()]
-    if not overwrite:
-        raise OutputError(f"output folder {final}: exists already.", hint="Choose another, or add --overwrite.")
+def _require_earlier_result(final: Path) -> None:
+    """Refuse to replace a folder that holds anything but the result of a run."""
+    content = [p.name for p in final.iterdir()] if final.is_dir() else []
     if content and RESULT_FILE not in content:
         raise OutputError(
             f"output folder {final}: holds other files ({', '.join(sorted(content)[:3])}) and no earlier result.",
