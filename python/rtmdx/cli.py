@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,7 +89,7 @@ def demo(
     with _session(quiet, as_json) as progress:
         from rtmdx.demo import make_city, recovery
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
-        from rtmdx.runs.run import run as run_study
+        from rtmdx.runs.run import fit, load
         from rtmdx.runs.study import Study
 
         limit = _limit(memory_limit)
@@ -98,7 +98,9 @@ def demo(
             city = make_city(seed)
             study = Study.from_toml(city.write(folder / "city"))
             progress("city", 1, 1)
-            terrain = run_study(study, data=folder / "city", threads=threads, memory_limit=limit, progress=progress)
+            inputs, estimate = load(study, data=folder / "city", memory_limit=limit, progress=progress)
+            progress.say(f"Estimate: {estimate}")
+            terrain = fit(study, inputs, threads=threads, progress=progress)
             written = write_outputs(terrain, folder, progress=progress)
             found = recovery(city, terrain)
             found.to_csv(folder / "tables" / "planted.csv", index=False)
@@ -129,12 +131,14 @@ def run(
     """Run a study: from layers to a risk terrain, its outputs and its report."""
     with _session(quiet, as_json) as progress:
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
-        from rtmdx.runs.run import run as run_study
+        from rtmdx.runs.run import fit, load
 
         loaded, folder = _load(study, data, changes)
         limit = _limit(memory_limit)
         with output_folder(out, overwrite=overwrite) as staging:
-            terrain = run_study(loaded, data=folder, threads=threads, memory_limit=limit, progress=progress)
+            inputs, estimate = load(loaded, data=folder, memory_limit=limit, progress=progress)
+            progress.say(f"Estimate: {estimate}")
+            terrain = fit(loaded, inputs, threads=threads, progress=progress)
             written = write_outputs(terrain, staging, progress=progress)
         if as_json:
             _print_json({**summary(terrain), "out": str(out)})
@@ -158,18 +162,10 @@ def check(
     """Report everything wrong with a study at once, and what a run of it would need."""
     with _session(quiet, as_json) as progress:
         from rtmdx.report.terminal import print_check
-        from rtmdx.runs.estimate import available_memory, estimate_run, require_memory
-        from rtmdx.runs.inputs import load_inputs
+        from rtmdx.runs.run import load
 
         loaded, folder = _load(study, data, changes)
-        limit = _limit(memory_limit) or available_memory()
-        inputs = load_inputs(
-            loaded,
-            data=folder,
-            check_size=lambda rows, cols: require_memory(estimate_run(loaded, rows, cols), limit, "grid"),
-            progress=progress,
-        )
-        estimate = estimate_run(loaded, *inputs.grid.shape, kept=inputs.grid.n_cells)
+        inputs, estimate = load(loaded, data=folder, memory_limit=_limit(memory_limit), progress=progress)
         if as_json:
             _print_json(
                 {
@@ -213,7 +209,7 @@ def inspect(
 
 
 @contextmanager
-def _session(quiet: bool, as_json: bool) -> Iterator[Callable[[str, int, int], None]]:
+def _session(quiet: bool, as_json: bool) -> Iterator[_Progress]:
     """Show progress on stderr; turn a user's error into one message and exit code 2."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     progress = _Progress(errors, hidden=quiet or as_json)
@@ -266,6 +262,11 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._bars is not None:
             self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Print one line between the stages."""
+        if not self._hidden:
+            self._console.print(text)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._hidden:

@@ -89,9 +89,9 @@ def print_recovery(console: Console, found: pd.DataFrame) -> None:
         )
     console.print()
     console.print(table)
-    console.print(
-        "[dim]Reach in blocks. Community centers are protective: their RRV is the rise where they are absent.[/]"
-    )
+    protective = [str(f).replace("_", " ") for f in found.loc[found["planted_effect"] == "protective", "factor"]]
+    note = f" Protective, so its RRV is the rise where absent: {', '.join(protective)}." if protective else ""
+    console.print(f"[dim]Reach in blocks.{note}[/]")
 
 
 def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estimate) -> None:

@@ -11,15 +11,16 @@ from rtmdx.runs.study import Study
 
 __all__ = ["Estimate", "available_memory", "estimate_run", "parse_memory", "require_memory"]
 
-# Measured on the demo city and St. Louis (2 cores): interpreter and libraries; bytes held per
-# raster cell while a surface is made, per kept cell by tables and outputs, and seconds per unit.
+# Measured on St. Louis at 46, 20 and 10 m (0.42, 0.85 and 2.1 GB; 11, 41 and 133 s on two cores):
+# interpreter and libraries; bytes per raster cell while a surface is made, per kept cell by tables
+# and outputs; seconds likewise.
 _BASE_BYTES = 330e6
 _BYTES_PER_RASTER_CELL = 40
 _BYTES_PER_CELL = 900
 _BYTES_PER_CELL_AND_BLOCK = 6
-_SECONDS_PER_CELL_AND_SURFACE = 6e-8
-_SECONDS_PER_CELL_AND_BLOCK_PAIR = 1.5e-7
-_SECONDS_PER_CELL = 6e-5
+_SECONDS_PER_CELL_AND_SURFACE = 1e-8
+_SECONDS_PER_CELL_AND_BLOCK_PAIR = 4e-8
+_SECONDS_PER_CELL = 4.5e-5
 _BASE_SECONDS = 4.0
 
 
@@ -52,10 +53,10 @@ class Estimate:
         )
 
 
-def estimate_run(study: Study, rows: int, cols: int, kept: int | None = None) -> Estimate:
-    """Estimate memory and time of a run on a raster of rows x cols, `kept` of its cells in the area."""
+def estimate_run(study: Study, rows: int, cols: int, kept: int) -> Estimate:
+    """Estimate memory and time of a run, outputs included, on rows x cols cells, `kept` of them in the area."""
     raster = rows * cols
-    cells = raster if kept is None else kept
+    cells = min(kept, raster)
     blocks = sum(len(f.operationalizations) for f in study.factors)
     surfaces = sum(f.n_bands if o == "density" else 1 for f in study.factors for o in f.operationalizations)
     memory = (

@@ -71,7 +71,7 @@ def load_inputs(
     *,
     data: str | Path | None = None,
     layers: Layers | None = None,
-    check_size: Callable[[int, int], None] | None = None,
+    check_size: Callable[[int, int, int], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inputs:
     """Read and clean every layer of `study`.
@@ -85,7 +85,7 @@ def load_inputs(
         Layers held in memory, by the name "area", "outcome", "holdout" or a factor's name; they
         take the place of the study's paths.
     check_size : callable, optional
-        Called with (rows, cols) before the grid is allocated; raises to refuse.
+        Called with (rows, cols, cells kept, about) before the grid is allocated; raises to refuse.
     progress : callable, optional
         Called as ``progress("layers", done, total)``.
 
@@ -157,11 +157,12 @@ def _area(study: Study, reader: _Reader) -> StudyArea:
     return StudyArea.from_frame(frame, source=source, digest=digest)
 
 
-def _grid(study: Study, area: StudyArea, check_size: Callable[[int, int], None] | None) -> Grid:
+def _grid(study: Study, area: StudyArea, check_size: Callable[[int, int, int], None] | None) -> Grid:
     size = study.grid.size
     west, south, east, north = area.geometry.bounds
     if check_size is not None:
-        check_size(math.ceil((north - south) / size) + 1, math.ceil((east - west) / size) + 1)
+        kept = math.ceil(area.geometry.area / size**2 + area.geometry.length / size)
+        check_size(math.ceil((north - south) / size) + 1, math.ceil((east - west) / size) + 1, kept)
     return Grid.from_area(area.geometry, area.crs, size, cells=study.grid.cells, origin=study.grid.origin)
 
 

@@ -19,7 +19,7 @@ from rtmdx.model.folds import spatial_folds, stratified_folds
 from rtmdx.model.stepwise import stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
-from rtmdx.runs.estimate import available_memory, estimate_run, require_memory
+from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
 from rtmdx.runs.study import Study
@@ -28,7 +28,7 @@ from rtmdx.space.layers import Events, Finding
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Progress", "fit", "run"]
+__all__ = ["Progress", "fit", "load", "run"]
 
 Progress = Callable[[str, int, int], None]
 _log = logging.getLogger("rtmdx")
@@ -73,15 +73,26 @@ def run(
     ------
     StudyError, InputError, CRSError, FileError, MemoryLimitError, FitError, Cancelled
     """
-    limit = available_memory() if memory_limit is None else memory_limit
-    inputs = load_inputs(
-        study,
-        data=data,
-        layers=layers,
-        check_size=lambda rows, cols: require_memory(estimate_run(study, rows, cols), limit, "grid"),
-        progress=progress,
-    )
+    inputs, _ = load(study, data=data, layers=layers, memory_limit=memory_limit, progress=progress)
     return fit(study, inputs, threads=threads, progress=progress, cancel=cancel)
+
+
+def load(
+    study: Study,
+    *,
+    data: str | Path | None = None,
+    layers: Mapping[str, gpd.GeoDataFrame] | None = None,
+    memory_limit: float | None = None,
+    progress: Progress | None = None,
+) -> tuple[Inputs, Estimate]:
+    """Read a study's layers and estimate what its run needs; parameters and errors as for `run`."""
+    limit = available_memory() if memory_limit is None else memory_limit
+
+    def check_size(rows: int, cols: int, kept: int) -> None:
+        require_memory(estimate_run(study, rows, cols, kept), limit, "grid")
+
+    inputs = load_inputs(study, data=data, layers=layers, check_size=check_size, progress=progress)
+    return inputs, estimate_run(study, *inputs.grid.shape, inputs.grid.n_cells)
 
 
 def fit(
