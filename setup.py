@@ -52,7 +52,7 @@ setup(
             [stats],
             build_dir="build/cython",
             language_level=3,
-            compiler_directives={"boundscheck": True} if DEBUG else {},
+            compiler_directives={"boundscheck": DEBUG},
         ),
     ]
 )

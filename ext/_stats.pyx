@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, autotestdict=False
+# cython: language_level=3, wraparound=False, cdivision=True, initializedcheck=False, autotestdict=False
 """Statistical loops of rtmdx: penalised Poisson regression on codes, count-model likelihoods.
 
 Every function here is serial, releases the GIL around its loop, trusts its arguments (Python
