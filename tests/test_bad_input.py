@@ -247,7 +247,10 @@ def test_output_folder_that_exists(city: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious.txt").write_text("mine")
-    for options, part in (([], "exists already"), (["--overwrite"], "holds other files (precious.txt)")):
+    for options, part in (
+        ([], "exists already"),
+        (["--overwrite"], "holds more than an earlier result (precious.txt)"),
+    ):
         result = run(tmp_path, small_city.study(), *options)
         assert result.exit_code == 2
         assert part in " ".join(result.stderr.split())

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 import small_city
 from rtmdx.cli import app
+from rtmdx.errors import OutputError
 from rtmdx.runs import outputs
 from rtmdx.runs.study import Study
 
@@ -121,11 +123,102 @@ def test_quiet_says_nothing(city: Path, tmp_path: Path) -> None:
 def test_overwrite_replaces_an_earlier_result(city: Path, tmp_path: Path) -> None:
     arguments = ["run", str(city / "study.toml"), "--out", str(tmp_path / "out"), "--quiet"]
     assert invoke(*arguments).exit_code == 0
-    (tmp_path / "out" / "tables" / "old.csv").write_text("")
+    before = json.loads((tmp_path / "out" / "run.json").read_text())["provenance"]["seed"]
     assert invoke(*arguments).exit_code == 2
-    assert invoke(*arguments, "--overwrite").exit_code == 0
-    assert not (tmp_path / "out" / "tables" / "old.csv").exists()
+    assert invoke(*arguments, "--overwrite", "--set", "seed=5").exit_code == 0
+    after = json.loads((tmp_path / "out" / "run.json").read_text())["provenance"]["seed"]
+    assert (before, after) == (0, 5)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_overwrite_never_removes_what_the_user_added_or_changed(city: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["run", str(city / "study.toml"), "--out", str(out), "--quiet", "--overwrite"]
+    assert invoke(*arguments).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    refused = invoke(*arguments)
+    assert refused.exit_code == 2
+    assert "holds more than an earlier result (notes.txt)" in " ".join(refused.stderr.split())
+    (out / "notes.txt").unlink()
+    (out / "tables" / "model.csv").write_text("mine")
+    later = (out / "run.json").stat().st_mtime + 60
+    os.utime(out / "tables" / "model.csv", (later, later))
+    refused = invoke(*arguments)
+    assert refused.exit_code == 2
+    assert "was changed since the run (tables/model.csv)" in " ".join(refused.stderr.split())
+    assert (out / "tables" / "model.csv").read_text() == "mine"
+
+
+def test_overwrite_through_a_link_keeps_the_link(city: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    arguments = ["run", str(city / "study.toml"), "--out", str(tmp_path / "link"), "--quiet", "--overwrite"]
+    assert invoke(*arguments).exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "run.json").exists()
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_interrupt_between_the_renames_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text("old")
+    rename, calls = Path.rename, []
+
+    def interrupted(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), outputs.output_folder(out, overwrite=True) as staging:
+        (staging / "run.json").write_text("new")
+    assert (out / "run.json").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_pieces_of_a_killed_run_are_swept(tmp_path: Path) -> None:
+    done = subprocess.Popen(["true"])
+    done.wait()
+    left = tmp_path / f".out.partial-{socket.gethostname()}-{done.pid}-x"
+    (left / "old").mkdir(parents=True)
+    (left / "old" / "run.json").write_text("earlier")
+    with pytest.raises(OutputError, match="exists already"), outputs.output_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out" / "run.json").read_text() == "earlier"  # it had been moved away, and is back
+    assert not left.exists()
+
+
+def test_folders_made_for_a_failed_run_go_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), outputs.output_folder(tmp_path / "a" / "b" / "out"):
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dispersion_at_its_boundary_is_reported(tmp_path: Path) -> None:
+    frames = small_city.frames()
+    cells = small_city.BLOCK / 2
+    xy = np.column_stack([frames["events"].geometry.x, frames["events"].geometry.y])
+    _, first = np.unique(np.floor(xy / cells), axis=0, return_index=True)
+    frames["events"] = frames["events"].iloc[np.sort(first)]  # one event per cell: less than Poisson varies
+    small_city.write(tmp_path, frames)
+    data = small_city.study(model={"families": ["nbii"], "n_penalties": 20})
+    (tmp_path / "study.toml").write_text(small_city.toml(data))
+    result = invoke("run", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out"), "--json")
+    assert result.exit_code == 0, result.output
+    model = json.loads(result.stdout)["model"]
+    assert model["at_boundary"] is True
+    assert model["log_dispersion"] is None
+
+
+def test_inspect_refuses_what_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"status": "ok"}')
+    result = invoke("inspect", str(tmp_path))
+    assert result.exit_code == 2
+    assert "is no result of this version" in result.stderr
 
 
 def test_a_failed_write_leaves_the_earlier_result(city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

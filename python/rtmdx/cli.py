@@ -93,7 +93,7 @@ def demo(
         from rtmdx.runs.study import Study
 
         limit = _limit(memory_limit)
-        with output_folder(out, overwrite=overwrite) as folder:
+        with output_folder(out, overwrite=overwrite, extra=("city",)) as folder:
             progress("city", 0, 1)
             city = make_city(seed)
             study = Study.from_toml(city.write(folder / "city"))
@@ -101,10 +101,10 @@ def demo(
             inputs, estimate = load(study, data=folder / "city", memory_limit=limit, progress=progress)
             progress.say(f"Estimate: {estimate}")
             terrain = fit(study, inputs, threads=threads, progress=progress)
-            written = write_outputs(terrain, folder, progress=progress)
             found = recovery(city, terrain)
-            found.to_csv(folder / "tables" / "planted.csv", index=False)
-        written["city/"] = "the synthetic city and its study.toml, to edit and run"
+            found.to_csv(folder / "city" / "planted.csv", index=False)
+            written = write_outputs(terrain, folder, progress=progress)
+        written["city/"] = "the synthetic city: layers, study.toml to copy and edit, what was planted"
         if as_json:
             _print_json({**summary(terrain), "out": str(out), "planted": json.loads(found.to_json(orient="records"))})
         elif not quiet:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,8 @@ from pathlib import Path
 from rtmdx.errors import OutputError, RtmdxError
 
 __all__ = ["replacing", "require_own"]
+
+_OLD = "old"
 
 
 @contextmanager
@@ -37,9 +42,11 @@ def replacing(
         `path` exists, its folder is missing or not writable, or writing failed.
     """
     final = Path(path).absolute()
+    mark = f".{final.name}.partial-{socket.gethostname()}-"
+    _sweep(final, mark)
     _require_free(final, what, overwrite, folder)
     try:
-        stage = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
+        stage = Path(tempfile.mkdtemp(prefix=f"{mark}{os.getpid()}-", dir=final.parent))
     except OSError as error:
         raise OutputError(
             f"{what} {final}: its folder cannot be written: {error.strerror or error}.",
@@ -50,24 +57,60 @@ def replacing(
         yield new
         _require_free(final, what, overwrite, folder)
         if folder and final.exists():
-            old = stage / "old"
-            final.rename(old)
-            try:
-                new.rename(final)
-            except OSError:
-                old.rename(final)
-                raise
+            _exchange(new, final, stage / _OLD)
         else:
             new.replace(final)
-    except OSError as error:
-        if isinstance(error, RtmdxError):  # some of ours are OSErrors too
-            raise
+    except Exception as error:
+        if isinstance(error, RtmdxError) or not (isinstance(error, OSError) or _from_gdal(error)):
+            raise  # some of ours are OSErrors too
         raise OutputError(
-            f"{what} {final}: cannot be written: {error.strerror or error}.",
+            f"{what} {final}: cannot be written: {getattr(error, 'strerror', None) or error}.",
             hint="Check the free space and the rights of the folder.",
         ) from error
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        try:
+            shutil.rmtree(stage, ignore_errors=True)
+        except KeyboardInterrupt:  # an impatient second Ctrl-C must not leave the pieces
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+
+
+def _exchange(new: Path, final: Path, old: Path) -> None:
+    """Put `new` in the place of `final`; whatever interrupts, one of the two is there."""
+    try:
+        final.rename(old)
+        new.rename(final)
+    except BaseException:
+        if old.exists() and not final.exists():
+            old.rename(final)
+        raise
+
+
+def _sweep(final: Path, mark: str) -> None:
+    """Clear what killed processes of this machine left beside `final`; a result they had moved away goes back."""
+    for left in final.parent.glob(glob.escape(mark) + "*-*"):
+        pid = left.name[len(mark) :].split("-")[0]
+        if not pid.isdigit() or _alive(int(pid)):
+            continue
+        with contextlib.suppress(OSError):
+            if (left / _OLD).exists() and not final.exists():
+                (left / _OLD).rename(final)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _from_gdal(error: Exception) -> bool:
+    """GDAL's errors (disk full, for example) come in several families without a common base."""
+    return type(error).__module__.split(".")[0] in ("rasterio", "pyogrio")
 
 
 def _require_free(final: Path, what: str, overwrite: bool, folder: bool) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,30 @@ from rtmdx.model.terrain import RiskTerrain
 __all__ = ["RESULT_FILE", "output_folder", "read_summary", "summary", "write_outputs"]
 
 RESULT_FILE = "run.json"
+_OUTPUTS = {
+    "terrain.zarr": "score, expected count and events per cell (Zarr)",
+    "score.tif": "relative risk score (cloud-optimised GeoTIFF)",
+    "expected.tif": "expected events per cell (cloud-optimised GeoTIFF)",
+    "terrain.gpkg": "cells, model and factors (GeoPackage)",
+    "tables": "cells, factors, variables, model, validity, trace (CSV)",
+    "report.html": "report, one file, opens offline",
+}
 
 
 @contextmanager
-def output_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def output_folder(
+    out: str | os.PathLike[str], *, overwrite: bool = False, extra: tuple[str, ...] = ()
+) -> Iterator[Path]:
     """Give a staging folder that takes the name `out` when the block ends without an error.
 
     Parameters
     ----------
     out : path
-        Final folder. Must not exist, unless `overwrite` and it is empty or holds an earlier
-        run's result (a folder with anything else is never removed).
+        Final folder. Must not exist, unless `overwrite` and it is empty or an earlier run's result as
+        that run left it; a folder with anything else in it, or changed since, is never removed.
     overwrite : bool
+    extra : tuple of str
+        Names the caller writes beside a run's own.
 
     Raises
     ------
@@ -37,17 +48,26 @@ def output_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> It
         `out` exists, is no folder, or cannot be written.
     """
     final = Path(out).absolute()
+    if final.is_symlink() and final.is_dir():
+        final = final.resolve()
     if overwrite:
-        _require_earlier_result(final)
+        _require_earlier_result(final, {*_OUTPUTS, RESULT_FILE, *extra})
+    missing = [p for p in (final.parent, *final.parent.parents) if not p.exists()]
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"output folder {final}: cannot be made: {error.strerror or error}.", hint="Choose a folder you may write."
         ) from None
-    with replacing(final, "output folder", overwrite=overwrite, folder=True) as staging:
-        staging.mkdir()
-        yield staging
+    try:
+        with replacing(final, "output folder", overwrite=overwrite, folder=True) as staging:
+            staging.mkdir()
+            yield staging
+    except BaseException:
+        for made in missing:  # innermost first; one that got other content stays
+            with suppress(OSError):
+                made.rmdir()
+        raise
 
 
 def write_outputs(
@@ -57,128 +77,125 @@ def write_outputs(
 
     ``run.json`` is written last: a folder without it is not whole.
     """
-    steps: list[tuple[str, str, Callable[[Path], None]]] = [
-        ("terrain.zarr", "score, expected count and events per cell (Zarr)", terrain.to_zarr),
-        ("score.tif", "relative risk score (cloud-optimised GeoTIFF)", lambda p: terrain.to_geotiff(p, "score")),
-        (
-            "expected.tif",
-            "expected events per cell (cloud-optimised GeoTIFF)",
-            lambda p: terrain.to_geotiff(p, "expected"),
-        ),
-        ("terrain.gpkg", "cells, model and factors (GeoPackage)", terrain.to_geopackage),
-        (
-            "tables",
-            "cells, factors, variables, model, validity, trace (CSV)",
-            lambda p: export.write_tables(terrain, p),
-        ),
-        ("report.html", "report, one file, opens offline", terrain.report),
-    ]
-    for i, (name, _, write) in enumerate(steps):
+    write: dict[str, Callable[[Path], None]] = {
+        "terrain.zarr": terrain.to_zarr,
+        "score.tif": lambda p: terrain.to_geotiff(p, "score"),
+        "expected.tif": lambda p: terrain.to_geotiff(p, "expected"),
+        "terrain.gpkg": terrain.to_geopackage,
+        "tables": lambda p: export.write_tables(terrain, p),
+        "report.html": terrain.report,
+    }
+    for i, name in enumerate(_OUTPUTS):
         if progress is not None:
-            progress("outputs", i, len(steps))
-        write(folder / name)
-    written = {name: text for name, text, _ in steps}
-    result = {**summary(terrain), "outputs": written}
+            progress("outputs", i, len(_OUTPUTS))
+        write[name](folder / name)
+    result = {**summary(terrain), "outputs": _OUTPUTS}
     (folder / RESULT_FILE).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if progress is not None:
-        progress("outputs", len(steps), len(steps))
-    return {**written, RESULT_FILE: "this result, machine-readable"}
+        progress("outputs", len(_OUTPUTS), len(_OUTPUTS))
+    return {**_OUTPUTS, RESULT_FILE: "this result, machine-readable"}
 
 
 def summary(terrain: RiskTerrain) -> dict[str, Any]:
     """Return the result as plain data: what ``--json`` prints and ``run.json`` holds."""
     model, grid, cleaning = terrain.model, terrain.grid, terrain.events.cleaning
     kept_by_culling = set(terrain.culling.selected)
-    return {
-        "schema_version": 1,
-        "status": "ok",
-        "title": terrain.title,
-        "study_id": terrain.provenance["study_id"],
-        "events": {
-            "name": terrain.events.name,
-            "period": terrain.events.period,
-            "read": cleaning.read,
-            "counted": cleaning.kept,
-            "dropped": dict(cleaning.dropped),
-        },
-        "grid": {
-            "crs": grid.crs.to_string(),
-            "unit": grid.unit,
-            "rows": grid.shape[0],
-            "cols": grid.shape[1],
-            "cells": grid.n_cells,
-            "cells_with_events": int((terrain.counts > 0).sum()),
-            "cell_size": grid.cell_size,
-            "block_length": terrain.block_length,
-            "digest": grid.digest,
-        },
-        "factors": [
-            {
-                "name": f.name,
-                "features": len(f),
-                "geometry": f.geometry_type,
-                "effect": f.effect,
-                "read": f.cleaning.read,
-                "dropped": dict(f.cleaning.dropped),
-                "mended": f.cleaning.mended,
-            }
-            for f in terrain.factors
-        ],
-        "variables": {
-            "generated": terrain.design.n_generated,
-            "kept": len(terrain.design.variables),
-            "culled_to": len(kept_by_culling),
-            "selected": len(model.variables),
-        },
-        "model": {
-            "family": model.family,
-            "intercept": float(model.intercept),
-            "log_dispersion": None if model.log_dispersion is None else float(model.log_dispersion),
-            "log_likelihood": float(model.log_likelihood),
-            "aic": float(model.aic),
-            "bic": float(model.bic),
-            "bic_by_family": {k: float(m.bic) for k, m in terrain.selection.models.items()},
-            "variables": [
-                {str(k): _plain(v) for k, v in row.items()} for row in terrain.table.to_dict(orient="records")
+    result: dict[str, Any] = export.plain(
+        {
+            "schema_version": 1,
+            "status": "ok",
+            "title": terrain.title,
+            "study_id": terrain.provenance["study_id"],
+            "events": {
+                "name": terrain.events.name,
+                "period": terrain.events.period,
+                "read": cleaning.read,
+                "counted": cleaning.kept,
+                "dropped": dict(cleaning.dropped),
+            },
+            "grid": {
+                "crs": grid.crs.to_string(),
+                "unit": grid.unit,
+                "rows": grid.shape[0],
+                "cols": grid.shape[1],
+                "cells": grid.n_cells,
+                "cells_with_events": int((terrain.counts > 0).sum()),
+                "cell_size": grid.cell_size,
+                "block_length": terrain.block_length,
+                "digest": grid.digest,
+            },
+            "factors": [
+                {
+                    "name": f.name,
+                    "features": len(f),
+                    "geometry": f.geometry_type,
+                    "effect": f.effect,
+                    "read": f.cleaning.read,
+                    "dropped": dict(f.cleaning.dropped),
+                    "mended": f.cleaning.mended,
+                }
+                for f in terrain.factors
             ],
-        },
-        "score": {"lowest": float(terrain.score_cells.min()), "highest": float(terrain.score_cells.max())},
-        "expected_total": float(terrain.expected_cells.sum()),
-        "bands": [
-            {
-                "name": b.name,
-                "lower": _plain(b.lower),
-                "cells": b.n_cells,
-                "events": b.n_events,
-                "area_share": b.area_share,
-                "event_share": _plain(b.event_share),
-            }
-            for b in terrain.bands
-        ],
-        "bands_note": terrain.bands_note,
-        "validity": {
-            "fitted": [v.to_dict() for v in terrain.fitted],
-            "holdout": [v.to_dict() for v in terrain.holdout],
-        },
-        "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in terrain.findings],
-        "provenance": dict(terrain.provenance),
-        "study": dict(terrain.config),
-    }
+            "variables": {
+                "generated": terrain.design.n_generated,
+                "kept": len(terrain.design.variables),
+                "culled_to": len(kept_by_culling),
+                "selected": len(model.variables),
+            },
+            "model": {
+                "family": model.family,
+                "intercept": model.intercept,
+                "log_dispersion": model.log_dispersion,  # None too when the dispersion is 0: see at_boundary
+                "at_boundary": model.at_boundary,
+                "log_likelihood": model.log_likelihood,
+                "aic": model.aic,
+                "bic": model.bic,
+                "bic_by_family": {k: m.bic for k, m in terrain.selection.models.items()},
+                "variables": terrain.table.to_dict(orient="records"),
+            },
+            "score": {"lowest": terrain.score_cells.min(), "highest": terrain.score_cells.max()},
+            "expected_total": terrain.expected_cells.sum(),
+            "bands": [
+                {
+                    "name": b.name,
+                    "lower": b.lower,
+                    "cells": b.n_cells,
+                    "events": b.n_events,
+                    "area_share": b.area_share,
+                    "event_share": b.event_share,
+                }
+                for b in terrain.bands
+            ],
+            "bands_note": terrain.bands_note,
+            "validity": {
+                "fitted": [v.to_dict() for v in terrain.fitted],
+                "holdout": [v.to_dict() for v in terrain.holdout],
+            },
+            "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in terrain.findings],
+            "provenance": terrain.provenance,
+            "study": terrain.config,
+        }
+    )
+    return result
 
 
-def _plain(value: Any) -> Any:
-    """NumPy scalars to Python's, what is not finite to None (JSON has no NaN)."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _require_earlier_result(final: Path) -> None:
-    """Refuse to replace a folder that holds anything but the result of a run."""
-    content = [p.name for p in final.iterdir()] if final.is_dir() else []
-    if content and RESULT_FILE not in content:
+def _require_earlier_result(final: Path, known: set[str]) -> None:
+    """Refuse to replace a folder unless it is the result of a run, as that run left it."""
+    content = {p.name for p in final.iterdir()} if final.is_dir() else set()
+    if not content:
+        return
+    other = sorted(content - known) or (sorted(content) if RESULT_FILE not in content else [])
+    if other:
         raise OutputError(
-            f"output folder {final}: holds other files ({', '.join(sorted(content)[:3])}) and no earlier result.",
-            hint="Only an earlier result is overwritten; choose another folder.",
+            f"output folder {final}: holds more than an earlier result ({', '.join(other[:3])}).",
+            hint="Only an earlier result is overwritten; choose another folder, or move these away.",
+        )
+    done = (final / RESULT_FILE).stat().st_mtime  # written last
+    changed = sorted(str(p.relative_to(final)) for p in final.rglob("*") if p.lstat().st_mtime > done + 1.0)
+    if changed:
+        raise OutputError(
+            f"output folder {final}: was changed since the run ({', '.join(changed[:3])}).",
+            hint="Choose another folder, or move what you changed away.",
         )
 
 
@@ -202,6 +219,7 @@ def read_summary(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileError(f"result {path}: holds no {RESULT_FILE}, so no finished run.", hint="Run it again.") from None
     except (OSError, ValueError) as error:
         raise FileError(f"result {file}: cannot be read ({error}).", hint="Run it again.") from None
-    if not isinstance(data, dict) or data.get("status") != "ok":
-        raise FileError(f"result {file}: is no result of rtmdx.")
+    needed = {"title", "events", "grid", "variables", "model", "score", "bands", "validity", "findings"}
+    if not isinstance(data, dict) or data.get("schema_version") != 1 or not needed <= data.keys():
+        raise FileError(f"result {file}: is no result of this version of rtmdx.", hint="Run it again.")
     return data
