@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -13,7 +15,8 @@ import shapely
 from conftest import CRS, ORIGIN, points
 from rtmdx.errors import InputError
 from rtmdx.space.grid import Grid
-from rtmdx.space.layers import Events, RiskFactor, StudyArea, frame_digest
+from rtmdx.space.layers import Events, RiskFactor, Selection, StudyArea, frame_digest
+from rtmdx.space.readers import read_layer
 
 
 @pytest.fixture
@@ -53,10 +56,7 @@ def test_every_event_is_counted_or_dropped_by_a_named_reason(grid: Grid, area: S
         frame,
         grid,
         area,
-        filters={"kind": 1},
-        date_field="when",
-        start=dt.date(2018, 1, 1),
-        end=dt.date(2018, 12, 31),
+        selection=Selection({"kind": 1}, "when", dt.date(2018, 1, 1), dt.date(2018, 12, 31)),
     )
     cleaning = events.cleaning
     assert cleaning.dropped == {
@@ -92,11 +92,11 @@ def test_other_crs_is_reprojected(grid: Grid, area: StudyArea) -> None:
 @pytest.mark.parametrize("values", [["2018-05-01", "May the first"], ["x", "y"]])
 def test_dates_that_do_not_parse(grid: Grid, area: StudyArea, values: list[str]) -> None:
     frame = points((10, 10), (20, 20)).assign(when=values)
-    window = {"date_field": "when", "start": dt.date(2018, 1, 1)}
+    window = Selection(date_field="when", start=dt.date(2018, 1, 1))
     with pytest.raises(InputError, match=r"'when' are no date; the first, in row \d, is '"):
-        Events.from_frame(frame, grid, area, **window)
+        Events.from_frame(frame, grid, area, selection=window)
     if values[0] != "x":
-        kept = Events.from_frame(frame, grid, area, **window, bad_dates="drop")
+        kept = Events.from_frame(frame, grid, area, selection=replace(window, bad_dates="drop"))
         assert kept.cleaning.dropped == {"unreadable date": 1}
 
 
@@ -106,19 +106,24 @@ def test_dates_that_do_not_parse(grid: Grid, area: StudyArea, values: list[str])
         ["2018-05-01", "2018-05-02 10:00"],
         ["2018-05-01T10:00:00Z", "2018-05-02T23:30:00-06:00"],
         ["05/01/2018", "05/02/2018"],
+        ["05/01/2018 12:00:00 AM", "05/02/2018 11:59:00 PM"],
+        ["2018-05-01 10:00:00-05", "2018-05-02 23:30:00-06"],
+        ["2018-05-01 10:00:00.5+00:00", "2018-05-02 00:30:00.25-0500"],
+        ["2018/05/01 10:00:00", "2018/05/02 10:00:00"],
         [pd.Timestamp("2018-05-01"), pd.Timestamp("2018-05-02 23:59")],
     ],
 )
 def test_usual_date_forms(grid: Grid, area: StudyArea, values: list[object]) -> None:
     frame = points((10, 10), (20, 20)).assign(when=values)
-    day = {"start": dt.date(2018, 5, 2), "end": dt.date(2018, 5, 2)}
-    assert len(Events.from_frame(frame, grid, area, date_field="when", **day)) == 1
+    day = Selection(date_field="when", start=dt.date(2018, 5, 2), end=dt.date(2018, 5, 2))
+    assert len(Events.from_frame(frame, grid, area, selection=day)) == 1
 
 
-def test_numbers_are_no_dates(grid: Grid, area: StudyArea) -> None:
-    frame = points((10, 10)).assign(when=[20180501])
+@pytest.mark.parametrize("value", [20180501, "20180501", "2018", "2018-05", "13/05/2018", "99999-01-01"])
+def test_numbers_years_and_months_are_no_dates(grid: Grid, area: StudyArea, value: object) -> None:
+    frame = points((10, 10)).assign(when=[value])
     with pytest.raises(InputError, match="no date"):
-        Events.from_frame(frame, grid, area, date_field="when", start=dt.date(2018, 1, 1))
+        Events.from_frame(frame, grid, area, selection=Selection(date_field="when", start=dt.date(2018, 1, 1)))
 
 
 def test_no_event_left_says_where_they_went(grid: Grid, area: StudyArea) -> None:
@@ -183,15 +188,15 @@ def test_a_factor_needs_a_feature(grid: Grid) -> None:
 
 def test_unknown_field_lists_the_fields(grid: Grid) -> None:
     with pytest.raises(InputError, match=r"no field 'kind'; the fields are name, size"):
-        factor(points((1, 1)).assign(name="a", size=1), grid, filters={"kind": 1})
+        factor(points((1, 1)).assign(name="a", size=1), grid, selection=Selection({"kind": 1}))
     with pytest.raises(InputError, match=r"the field holds text \(for example 'a'\)"):
-        factor(points((1, 1)).assign(name="a"), grid, filters={"name": 1})
+        factor(points((1, 1)).assign(name="a"), grid, selection=Selection({"name": 1}))
 
 
 def test_filters_take_one_value_or_several(grid: Grid) -> None:
     frame = points((1, 1), (2, 2), (3, 3)).assign(kind=["a", "b", "c"])
-    assert len(factor(frame, grid, filters={"kind": "a"})) == 1
-    assert len(factor(frame, grid, filters={"kind": ["a", "c"]})) == 2
+    assert len(factor(frame, grid, selection=Selection({"kind": "a"}))) == 1
+    assert len(factor(frame, grid, selection=Selection({"kind": ["a", "c"]}))) == 2
 
 
 def test_area_is_the_union_of_its_polygons() -> None:
@@ -214,3 +219,34 @@ def test_mixed_geometry_has_distances_but_no_density(grid: Grid, square: gpd.Geo
     with pytest.raises(InputError, match="mixes points, lines and polygons"):
         factor(mixed, grid)
     assert factor(mixed, grid, operationalizations=("proximity",)).geometry_type == "mixed"
+
+
+@pytest.mark.parametrize("value", ["9999-12-31", "2607-01-15", "0001-01-01"])
+def test_far_dates_do_not_wrap_into_the_window(grid: Grid, area: StudyArea, value: str) -> None:
+    frame = points((10, 10), (20, 20)).assign(when=[value, "2022-06-01"])
+    window = Selection(date_field="when", start=dt.date(1800, 1, 1), end=dt.date(2030, 1, 1))
+    assert Events.from_frame(frame, grid, area, selection=window).cleaning.dropped == {"outside the time window": 1}
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg"])
+def test_a_time_stamp_keeps_its_local_day_through_a_file(
+    tmp_path: Path, grid: Grid, area: StudyArea, suffix: str
+) -> None:
+    stamps = pd.to_datetime(["2022-12-31 23:30", "2022-07-01 23:30"]).tz_localize("America/Chicago")
+    frame = points((10, 10), (20, 20))
+    path = tmp_path / f"events{suffix}"
+    if suffix == ".geojson":  # one offset in winter, another in summer
+        text = frame.assign(when=[s.isoformat() for s in stamps]).to_crs("EPSG:4326").to_json()
+        path.write_text(text)
+    else:  # a GeoPackage keeps UTC only
+        frame.assign(when=stamps.tz_convert("UTC")).to_file(path)
+    read, total = read_layer(path, what="outcome")
+    day = Selection(date_field="when", start=dt.date(2022, 12, 31), end=dt.date(2022, 12, 31))
+    zoned = replace(day, time_zone="America/Chicago")
+    assert len(Events.from_frame(read, grid, area, selection=zoned, total=total)) == 1
+    if suffix == ".geojson":
+        assert len(Events.from_frame(read, grid, area, selection=day, total=total)) == 1
+    else:
+        window = replace(day, end=dt.date(2023, 1, 1))
+        found = Events.from_frame(read, grid, area, selection=window, total=total)
+        assert [f.code for f in found.findings] == ["utc-times"]

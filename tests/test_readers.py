@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import geopandas as gpd
@@ -109,3 +110,24 @@ def test_digest_follows_content(tmp_path: Path) -> None:
     assert file_digest(a) != file_digest(b)
     b.write_bytes(b"1")
     assert file_digest(a) == file_digest(b)
+
+
+def test_digest_of_a_shapefile_covers_its_attributes(tmp_path: Path, layer: gpd.GeoDataFrame) -> None:
+    layer.to_file(tmp_path / "bars.shp")
+    before = file_digest(tmp_path / "bars.shp")
+    layer.assign(n=[7, 8, 9]).to_file(tmp_path / "bars.shp")
+    assert file_digest(tmp_path / "bars.shp") != before
+
+
+def test_layer_names_do_not_mind_case(tmp_path: Path, layer: gpd.GeoDataFrame) -> None:
+    layer.to_file(tmp_path / "a.gpkg", layer="bars")
+    assert read_layer(tmp_path / "a.gpkg", what="factor", layer="BARS")[1] == 3
+
+
+def test_damaged_and_oddly_encoded_csv(tmp_path: Path) -> None:
+    whole = gzip.compress(b"x,y\n" + b"1,2\n" * 10_000)
+    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "latin.csv").write_bytes("x,y,n\n1,2,caf\xe9\n".encode("latin-1"))
+    for name, hint in (("cut.csv.gz", "cannot be read"), ("latin.csv", "Save it as UTF-8")):
+        with pytest.raises(FileError, match=hint):
+            read_layer(tmp_path / name, what="factor", x="x", y="y", crs=CRS)

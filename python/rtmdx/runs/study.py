@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import tomllib
+import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rtmdx.errors import FileError, InputError, StudyError
+from rtmdx.space.selection import Selection
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -67,6 +69,24 @@ class Source(_Spec):
     """Last day kept (inclusive, the whole day). Needs `date_field`."""
     bad_dates: Literal["error", "drop"] = "error"
     """A value that is not a date: stop, or drop the row and count it. Empty dates are always dropped."""
+
+    time_zone: str | None = None
+    """IANA zone, such as "America/Chicago", to which time stamps with an offset or in UTC are converted."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                zoneinfo.ZoneInfo(value)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone; use an IANA name such as America/Chicago") from None
+        return value
+
+    @property
+    def selection(self) -> Selection:
+        """The rows that take part."""
+        return Selection(self.filter, self.date_field, self.start, self.end, self.bad_dates, self.time_zone)
 
     @model_validator(mode="after")
     def _window(self) -> Source:
@@ -305,7 +325,7 @@ class Study(_Spec):
         """
         path = Path(path)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise FileError(f"{path}: no such study file.", hint="Check the path.") from None
         except tomllib.TOMLDecodeError as error:

@@ -11,36 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.space.readers import apply_filter, require_field
+from rtmdx.space.selection import Finding, Selection, count_dropped, select_rows
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     import geopandas as gpd
     import pyproj
 
     from rtmdx.space.grid import Grid
 
-__all__ = ["Cleaning", "Events", "Finding", "RiskFactor", "StudyArea", "frame_digest"]
+__all__ = ["ALL_ROWS", "Cleaning", "Events", "Finding", "RiskFactor", "Selection", "StudyArea", "frame_digest"]
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that deserves a second look.
-
-    Attributes
-    ----------
-    code : str
-        Stable name, for programs: "stray-features", "one-coordinate", ...
-    where : str
-        The layer, factor or setting it concerns.
-    message : str
-        One sentence for people, with figures and what to do.
-    """
-
-    code: str
-    where: str
-    message: str
+ALL_ROWS = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +59,16 @@ class StudyArea:
     cleaning: Cleaning
 
     @classmethod
-    def from_frame(cls, frame: gpd.GeoDataFrame, *, source: str = "memory", digest: str = "") -> StudyArea:
-        """Union the polygons of `frame`.
+    def from_frame(
+        cls,
+        frame: gpd.GeoDataFrame,
+        *,
+        selection: Selection = ALL_ROWS,
+        source: str = "memory",
+        digest: str = "",
+        total: int | None = None,
+    ) -> StudyArea:
+        """Union the selected polygons of `frame`.
 
         Raises
         ------
@@ -89,7 +78,8 @@ class StudyArea:
         import shapely
 
         what = f"study area ({source})"
-        geometry, dropped = _drop_missing(frame, {})
+        selected = select_rows(frame, selection, what, total)
+        geometry, dropped = _drop_missing(selected.frame, selected.dropped)
         if not len(geometry):
             raise InputError(f"{what}: has no geometry.", hint="Give one or more polygons.")
         kinds = sorted(set(geometry.geom_type) - {"Polygon", "MultiPolygon"})
@@ -99,7 +89,7 @@ class StudyArea:
         union = shapely.union_all(shapes)
         parts = shapely.get_parts(union)
         union = shapely.multipolygons(parts[shapely.get_type_id(parts) == 3])
-        cleaning = Cleaning(source, digest, len(frame), len(geometry), dropped, mended)
+        cleaning = Cleaning(source, digest, selected.read, len(geometry), dropped, mended)
         return cls(union, frame.crs, cleaning)
 
 
@@ -140,11 +130,7 @@ class Events:
         area: StudyArea,
         *,
         name: str = "events",
-        filters: Mapping[str, Any] | None = None,
-        date_field: str | None = None,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        bad_dates: Literal["error", "drop"] = "error",
+        selection: Selection = ALL_ROWS,
         source: str = "memory",
         digest: str = "",
         total: int | None = None,
@@ -157,12 +143,8 @@ class Events:
             Points (or single-part multipoints) in any CRS.
         grid : Grid
         area : StudyArea
-        filters : mapping, optional
-            Field to value or list of values; rows must match all.
-        date_field, start, end
-            Time window, both days included.
-        bad_dates : {"error", "drop"}
-            What a value that is no date does. Missing dates are dropped and counted.
+        selection : Selection
+            Attribute filter and time window.
         total : int, optional
             Rows of the layer before a filter at reading, for the record.
 
@@ -174,8 +156,9 @@ class Events:
         import shapely
 
         what = f"outcome {name!r} ({source})"
-        frame, dropped, read = _select(frame, filters, date_field, start, end, bad_dates, what, total)
-        frame, dropped = _drop_missing(frame, dropped)
+        selected = select_rows(frame, selection, what, total)
+        read = selected.read
+        frame, dropped = _drop_missing(selected.frame, selected.dropped)
         kinds = sorted(set(frame.geom_type) - {"Point", "MultiPoint"})
         if kinds:
             raise InputError(f"{what}: events must be points, found {', '.join(kinds)}.", hint="Use their centroids.")
@@ -190,15 +173,16 @@ class Events:
         raw = shapely.get_coordinates(shapes)
         x, y = _project(frame, grid.crs)
         finite = np.isfinite(x) & np.isfinite(y)
-        findings = _stray(x[finite], y[finite], raw[finite], grid, what, "events")
-        _count(dropped, "coordinates not finite", ~finite)
+        findings = list(selected.findings)
+        findings += _stray(x[finite], y[finite], raw[finite], grid, what, "events")
+        count_dropped(dropped, "coordinates not finite", ~finite)
         inside = finite.copy()
         shapely.prepare(area.geometry)
         inside[finite] = shapely.intersects_xy(area.geometry, x[finite], y[finite])
-        _count(dropped, "outside the study area", finite & ~inside)
+        count_dropped(dropped, "outside the study area", finite & ~inside)
         kept = inside.copy()
         kept[inside] = grid.cell_of(x[inside], y[inside]) >= 0
-        _count(dropped, "cell not kept", inside & ~kept)
+        count_dropped(dropped, "cell not kept", inside & ~kept)
         x, y = x[kept], y[kept]
         if not x.size:
             reasons = "; ".join(f"{n} {reason}" for reason, n in dropped.items()) or "the layer is empty"
@@ -207,7 +191,7 @@ class Events:
                 hint="Check the filter, the dates and the CRS." if read else "Give a layer with events.",
             )
         findings += _one_coordinate(x, y, what)
-        return cls(name, x, y, Cleaning(source, digest, read, x.size, dropped), _period(start, end), tuple(findings))
+        return cls(name, x, y, Cleaning(source, digest, read, x.size, dropped), selection.period, tuple(findings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,11 +244,7 @@ class RiskFactor:
         effect: Literal["aggravating", "protective"] = "aggravating",
         operationalizations: tuple[Literal["proximity", "density"], ...] = ("proximity", "density"),
         increment: str = "half",
-        filters: Mapping[str, Any] | None = None,
-        date_field: str | None = None,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        bad_dates: Literal["error", "drop"] = "error",
+        selection: Selection = ALL_ROWS,
         source: str = "memory",
         digest: str = "",
         total: int | None = None,
@@ -279,8 +259,9 @@ class RiskFactor:
         import shapely
 
         what = f"factor {name!r} ({source})"
-        frame, dropped, read = _select(frame, filters, date_field, start, end, bad_dates, what, total)
-        frame, dropped = _drop_missing(frame, dropped)
+        selected = select_rows(frame, selection, what, total)
+        read = selected.read
+        frame, dropped = _drop_missing(selected.frame, selected.dropped)
         raw_shapes = frame.geometry.to_numpy()
         raw_finite = np.array([np.isfinite(shapely.get_coordinates(g)).all() for g in raw_shapes], dtype=bool)
         projected = frame[raw_finite].to_crs(grid.crs).geometry.to_numpy()
@@ -289,7 +270,7 @@ class RiskFactor:
         good = np.isfinite(bounds).all(axis=1)
         finite = raw_finite.copy()
         finite[raw_finite] = good
-        _count(dropped, "coordinates not finite", ~finite)
+        count_dropped(dropped, "coordinates not finite", ~finite)
         shapes = shapes[good]
         if not shapes.size:
             reasons = "; ".join(f"{n} {reason}" for reason, n in dropped.items()) or "the layer is empty"
@@ -305,7 +286,8 @@ class RiskFactor:
             )
         centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
         raw = shapely.get_coordinates(shapely.point_on_surface(raw_shapes[finite]))
-        findings = _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
+        findings = list(selected.findings)
+        findings += _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
         cleaning = Cleaning(source, digest, read, shapes.size, dropped, mended)
         return cls(
             name=name,
@@ -331,90 +313,10 @@ def frame_digest(frame: gpd.GeoDataFrame) -> str:
     return h.hexdigest()
 
 
-def _select(
-    frame: gpd.GeoDataFrame,
-    filters: Mapping[str, Any] | None,
-    date_field: str | None,
-    start: dt.date | None,
-    end: dt.date | None,
-    bad_dates: str,
-    what: str,
-    total: int | None,
-) -> tuple[gpd.GeoDataFrame, dict[str, int], int]:
-    """Apply the attribute filter and the time window; count what they leave out."""
-    read = len(frame) if total is None else total
-    frame = frame.reset_index(drop=True)
-    dropped: dict[str, int] = {}
-    selected = apply_filter(frame, filters or {}, what)
-    if read > len(selected):
-        dropped["not matching the filter"] = read - len(selected)
-    frame = selected
-    if date_field is None:
-        return frame, dropped, read
-    require_field(frame, date_field, what)
-    if start is None and end is None:
-        return frame, dropped, read
-    when, missing, bad = _parse_dates(frame[date_field])
-    if bad.any() and bad_dates == "error":
-        i = int(bad.argmax())
-        raise InputError(
-            f"{what}: {int(bad.sum())} values of {date_field!r} are no date; the first, in row {frame.index[i] + 1}, "
-            f"is {frame[date_field].iloc[i]!r}; expected for example 2018-12-31 or 2018-12-31 23:59.",
-            hint='Mend them, or drop and count them with bad_dates = "drop".',
-        )
-    _count(dropped, "no date", missing)
-    _count(dropped, "unreadable date", bad)
-    keep = ~(missing | bad)
-    days = when.astype("datetime64[D]")
-    inside = keep.copy()
-    if start is not None:
-        inside &= days >= np.datetime64(start)
-    if end is not None:
-        inside &= days <= np.datetime64(end)
-    _count(dropped, "outside the time window", keep & ~inside)
-    return frame[inside], dropped, read
-
-
-def _period(start: dt.date | None, end: dt.date | None) -> str:
-    if start and end:
-        return f"{start} to {end}"
-    return f"from {start}" if start else f"to {end}" if end else "all dates"
-
-
-def _parse_dates(column: Any) -> tuple[NDArray[np.datetime64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return times, which values are missing, and which are present but no date."""
-    import pandas as pd
-
-    missing = column.isna().to_numpy(copy=True)
-    if pd.api.types.is_datetime64_any_dtype(column):
-        when = column
-    elif pd.api.types.is_numeric_dtype(column):  # 20180101 or a year would silently become nanoseconds
-        when = pd.Series(pd.NaT, index=column.index)
-    else:
-        text = column.astype("string").str.strip()
-        text = text.str.replace(r"(?<=\d)\s*(Z|[+-]\d{2}:?\d{2})$", "", regex=True)  # the local day counts, not UTC's
-        missing |= (text == "").fillna(value=False).to_numpy(dtype=bool)
-        when = pd.to_datetime(text, errors="coerce", format="ISO8601")
-        if when.isna().to_numpy()[~missing].all():
-            when = pd.to_datetime(text, errors="coerce", format="%m/%d/%Y %H:%M")
-            if when.isna().to_numpy()[~missing].all():
-                when = pd.to_datetime(text, errors="coerce", format="%m/%d/%Y")
-    if getattr(when.dt, "tz", None) is not None:
-        when = when.dt.tz_localize(None)
-    values = when.to_numpy(dtype="datetime64[ns]")
-    return values, missing, np.isnat(values) & ~missing
-
-
 def _drop_missing(frame: gpd.GeoDataFrame, dropped: dict[str, int]) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     none = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
-    _count(dropped, "no geometry", none)
+    count_dropped(dropped, "no geometry", none)
     return frame[~none], dropped
-
-
-def _count(dropped: dict[str, int], reason: str, which: NDArray[np.bool_]) -> None:
-    n = int(np.count_nonzero(which))
-    if n:
-        dropped[reason] = dropped.get(reason, 0) + n
 
 
 def _mend(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,10 +113,16 @@ def require_field(frame: gpd.GeoDataFrame, field: str, what: str) -> None:
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes (of a folder's files in name order), hexadecimal."""
+    """SHA-256 of a layer's bytes, hexadecimal: of a folder's files, and of a shapefile's or GeoPackage's companions."""
     path = Path(path)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+    elif path.suffix.lower() == ".shp":  # attributes are in the .dbf, the CRS in the .prj
+        files = sorted(p for p in path.parent.glob(f"{glob.escape(path.stem)}.*") if p.is_file())
+    else:
+        files = [path, *(p for p in [path.with_name(f"{path.name}-wal")] if p.exists())]
     h = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    for file in files:
         with file.open("rb") as f:
             while chunk := f.read(1 << 20):
                 h.update(chunk)
@@ -134,13 +142,16 @@ def _read_ogr(path: Path, what: str, layer: str | None, where: str | None) -> tu
         raise InputError(
             f"{what}: {path.name} holds {len(layers)} layers: {_listing(layers)}.", hint="Name one with layer = ..."
         )
+    if layer is not None and layer not in layers:  # SQL names do not mind case
+        layer = next((name for name in layers if name.lower() == layer.lower()), layer)
     if layer is not None and layer not in layers:
         raise InputError(
             f"{what}: {path.name} has no layer {layer!r}; the layers are {_listing(layers)}.", hint="Mend the name."
         )
     try:
         total = int(pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"])
-        frame = gpd.read_file(path, layer=layer, where=where, engine="pyogrio")
+        # as text, so that a time stamp keeps its own offset and with it its local day
+        frame = gpd.read_file(path, layer=layer, where=where, engine="pyogrio", datetime_as_string=True)
     except (DataSourceError, DataLayerError, ValueError) as error:
         hint = "Check the filter's field names and quotes." if where else None
         detail = f" with where = {where!r}" if where else ""
@@ -169,8 +180,9 @@ def _read_csv(path: Path, what: str, x: str | None, y: str | None, crs: str | No
 
     try:
         table = pd.read_csv(path, low_memory=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise FileError(f"{what}: {path} cannot be read as CSV ({_first_line(error)}).") from None
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' own are ValueErrors
+        hint = "Save it as UTF-8." if isinstance(error, UnicodeError) else None
+        raise FileError(f"{what}: {path} cannot be read as CSV ({_first_line(error)}).", hint=hint) from None
     if x is None or y is None:
         raise InputError(
             f"{what}: {path.name} is a CSV and needs coordinate columns; it has {_listing(table.columns)}.",
