@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from rtmdx.model.stepwise import Step, StepwiseResult
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import validity
 from rtmdx.space.grid import Grid
-from rtmdx.space.layers import Cleaning, Events, Finding, RiskFactor
+from rtmdx.space.layers import Cleaning, Events, Finding, RiskFactor, Selection
 
 __all__ = ["make_terrain", "nothing_found"]
 
@@ -183,7 +184,7 @@ def make_terrain(
     events = Events(
         "Street robbery", grid.x[c[where]], grid.y[r[where]],
         Cleaning("city.gpkg:robbery", "ab" * 32, n + 14, n, {"outside the study area": 11, "no date": 3}),
-        "2022-01-01 to 2022-12-31",
+        Selection(date_field="date", start=dt.date(2022, 1, 1), end=dt.date(2022, 12, 31)),
     )  # fmt: skip
     smooth = np.log(score) + rng.normal(0, 0.4, score.size)
     later = rng.poisson(expected) if holdout_events else np.zeros(grid.n_cells, dtype=np.int64)

@@ -82,7 +82,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown key": ({"grids": 5}, ("grids: unknown key",)),
     "unknown key of a factor": ({"factors": factor(effekt="protective")}, ("factors.1.effekt: unknown key",)),
     "missing table": ({"grid": {}}, ("grid.block_length: required, but missing",)),
-    "negative length": ({"grid": {"block_length": -100}}, ("grid.block_length: found -100", "greater than 0")),
+    "negative length": ({"grid": {"block_length": -100}}, ("grid.block_length: found -100", "equal to 0.001")),
     "text for a number": ({"grid": {"block_length": "wide"}}, ("grid.block_length: found 'wide'",)),
     "duplicate factor names": ({"factors": factor() * 2}, ("two factors are named 'bars'",)),
     "no factor": ({"factors": []}, ("factors:",)),
@@ -93,6 +93,15 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "cell too small for memory": (
         {"grid": {"block_length": 100, "cell_size": 0.02}},
         ("GB; the limit is", "Use larger cells"),
+    ),
+    "a length of no use": ({"grid": {"block_length": 1e300}}, ("grid.block_length: found 1e+300",)),
+    "no family": ({"model": {"families": []}}, ("model.families",)),
+    "no share": ({"report": {"top_shares": []}}, ("report.top_shares",)),
+    "a factor named outcome": ({"factors": [{"name": "outcome"}]}, ("which names another layer",)),
+    "unknown time zone": ({"factors": factor(time_zone="Mars/Base")}, ("'Mars/Base' is no time zone",)),
+    "more folds than blocks": (
+        {"model": {"folds": "spatial", "fold_blocks": 30, "n_folds": 5}},
+        ("folds",),
     ),
     "unknown crs": ({"factors": factor(crs="EPSG:abc")}, ("crs 'EPSG:abc' is not known",)),
     "contradicting crs": (

@@ -161,7 +161,7 @@ def test_says_plainly_when_a_baseline_wins(tmp_path: Path, terrain: RiskTerrain)
     worse, better = terrain.holdout[1], terrain.holdout[0]
     swapped = replace(terrain, holdout=(replace(worse, name="Risk terrain"), replace(better, name="Past counts")))
     text = said(written(swapped, tmp_path))
-    assert "A simpler score captures more of the later events" in text
+    assert "A simpler score captures more of the held-out events" in text
     t, b = worse.top[1].events.expected, better.top[1].events.expected
     assert f"{round(b):,} against {round(t):,} in the top 5 %" in text
     assert "not as the sharpest forecast" in text
@@ -224,7 +224,7 @@ def test_odd_terrains(options: dict[str, Any], tmp_path: Path) -> None:
         assert "No variable entered the model" in text
         assert "This is a result, not an error" in text
     if not options.get("holdout", True):
-        assert "No later events were held out" in text
+        assert "No events were held out" in text
     if not options.get("holdout_events", True):
         assert "No event of this period" in text
     if options.get("crs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
@@ -14,6 +15,7 @@ import small_city
 from conftest import CRS, ORIGIN
 from rtmdx.errors import Cancelled, InputError, StudyError
 from rtmdx.model.terrain import RiskTerrain, risk_bands
+from rtmdx.runs.findings import enforcement_findings
 from rtmdx.runs.run import run
 from rtmdx.runs.study import Study
 
@@ -149,7 +151,7 @@ def test_findings() -> None:
     study["outcome"] |= {"name": "Drug arrests"}
     study["holdout"] = {"start": "2022-06-01"}
     codes = {f.code for f in small(study=study).findings}
-    assert {"enforcement", "bandwidth-below-cell", "holdout-overlap"} <= codes
+    assert {"enforcement", "bandwidth-below-cell", "holdout-overlap", "holdout-not-later"} <= codes
     study = small_city.study()
     study["outcome"] |= {"enforcement": True, "end": "2022-01-20"}
     codes = {f.code for f in small(study=study).findings}
@@ -214,3 +216,38 @@ def test_duplicate_features_do_not_change_distances() -> None:
     frames["bars"] = pd.concat([frames["bars"], frames["bars"]], ignore_index=True)
     twice = run(Study.from_dict(study), layers={k: v for k, v in layers(frames).items() if k not in ("roads", "parks")})
     np.testing.assert_array_equal(once.score_cells, twice.score_cells)
+
+
+def test_enforcement_is_seen_in_name_layer_or_filter() -> None:
+    base = small_city.study()["outcome"]
+    for change in ({"name": "traffic_stops"}, {"layer": "ev_drugs_2017"}, {"filter": {"cat": ["drug arrest"]}}):
+        study = Study.from_dict(small_city.study(outcome={**base, **change}))
+        assert [f.code for f in enforcement_findings(study)] == ["enforcement"]
+    assert enforcement_findings(Study.from_dict(small_city.study())) == []
+
+
+def test_a_holdout_of_the_same_events_through_another_file_is_found(tmp_path: Path) -> None:
+    frames = small_city.frames()
+    frames["events"].to_file(tmp_path / "copy.gpkg")
+    study = small_city.study(holdout={"path": str(tmp_path / "copy.gpkg"), "layer": "copy"})
+    found = small(frames, study=study)
+    assert found.holdout[0].n_events == found.counts.sum()
+    assert "holdout-overlap" in {f.code for f in found.findings}
+
+
+def test_a_holdout_with_its_own_file_is_read_from_it(tmp_path: Path) -> None:
+    frames = small_city.frames()
+    later = frames["events"][frames["events"]["date"] >= "2023"].head(50)
+    later.to_file(tmp_path / "later.gpkg")
+    study = small_city.study(holdout={"path": str(tmp_path / "later.gpkg"), "layer": "later", "start": "2023-01-01"})
+    assert small(frames, study=study).holdout[0].n_events == 50
+    del study["holdout"]
+    with pytest.raises(InputError, match="'holdout' is no layer of the study"):
+        run(Study.from_dict(study), layers={**layers(frames), "holdout": later})
+
+
+def test_a_stretching_projection_is_found() -> None:
+    frames = {k: v.to_crs("EPSG:3857") for k, v in small_city.frames().items()}
+    findings = {f.code: f for f in small(frames).findings}
+    assert "1 m on the map is 0.79 m on the ground" in findings["map-scale"].message
+    assert "map-scale" not in {f.code for f in small().findings}

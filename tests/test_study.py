@@ -94,7 +94,7 @@ def test_holdout_takes_the_outcome_s_fields() -> None:
     ("change", "match"),
     [
         ({"seeed": 1}, "seeed: unknown key"),
-        ({"grid__block_length": -1}, r"grid.block_length: found -1; .*greater than 0"),
+        ({"grid__block_length": -1}, r"grid.block_length: found -1; .*greater than or equal to 0.001"),
         ({"grid__block_length": float("nan")}, "grid.block_length: found nan"),
         ({"grid__cells": "most"}, "'overlap' or 'center'"),
         ({"factors": []}, "factors: found .*at least 1 item"),

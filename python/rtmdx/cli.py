@@ -40,7 +40,8 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to make; must not exist
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="Folder the study's relative paths start from. Default: $RTMDX_DATA, else the study's."
+        "--data",
+        help="Folder relative paths start from. Default: the study's own; if its area is not there, $RTMDX_DATA.",
     ),
 ]
 Set = Annotated[
@@ -78,7 +79,7 @@ def _main(
 @app.command()
 def demo(
     out: Out,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the city and of the folds.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the city.")] = 0,
     threads: Threads = None,
     memory_limit: MemoryLimit = None,
     overwrite: Overwrite = False,
@@ -287,7 +288,9 @@ def _load(path: Path, data: Path | None, changes: list[str] | None) -> tuple[Stu
 
     study = Study.from_toml(path, overrides=dict(_parse_change(c) for c in changes or []))
     if data is None:
-        data = Path(os.environ["RTMDX_DATA"]) if os.environ.get("RTMDX_DATA") else path.absolute().parent
+        data, named = path.absolute().parent, os.environ.get("RTMDX_DATA")
+        if named and not (study.area.path and (data / study.area.path).exists()):
+            data = Path(named)
     return study, data
 
 

@@ -195,8 +195,8 @@ def outlook(terrain: RiskTerrain) -> str:
         return percent_bounds(hit.lowest, hit.expected, hit.highest, why)
 
     text = (
-        f"Of {count(judged[0].n_events)} later events ({period_of(judged[0])}), the {share} of cells with the highest "
-        f"scores hold {held(judged[0], 'by the order of equal scores')}"
+        f"Of {count(judged[0].n_events)} held-out events ({period_of(judged[0])}), the {share} of cells with the "
+        f"highest scores hold {held(judged[0], 'by the order of equal scores')}"
     )
     others = [f"{in_sentence(v.name)} {held(v)}" for v in judged[1:]]
     return text + (f"; for comparison, {' and '.join(others)}." if others else ".")

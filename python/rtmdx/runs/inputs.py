@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from rtmdx.errors import FileError, InputError, RtmdxError, StudyError
+from rtmdx.runs.findings import holdout_findings, unit_findings
 from rtmdx.runs.study import FactorSpec, OutcomeSpec, Source, Study
 from rtmdx.space.grid import Grid, require_projected
 from rtmdx.space.layers import Events, Finding, RiskFactor, StudyArea, frame_digest
-from rtmdx.space.readers import apply_filter, file_digest, read_layer
+from rtmdx.space.readers import file_digest, read_layer
+from rtmdx.space.selection import select_rows
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -127,9 +126,9 @@ def load_inputs(
     holdout = None
     source = study.holdout_source
     if source is not None:
-        key = "holdout" if "holdout" in reader.layers else "outcome"
-        later = source
-        holdout = attempt(lambda: _outcome(later, key, reader, area, grid))
+        later, own = source, study.holdout is not None and study.holdout.names_a_layer
+        key = "holdout" if own or "holdout" in reader.layers else "outcome"
+        holdout = attempt(lambda: _outcome(later, key, reader, area, grid, role="hold-out"))
     factors = [attempt(lambda spec=spec: _factor(spec, study, reader, grid)) for spec in study.factors]  # type: ignore[misc]
     if problems:
         raise StudyError(problems, source=study.name)
@@ -137,24 +136,26 @@ def load_inputs(
     assert grid is not None
     assert outcome is not None
     cleaned = tuple(f for f in factors if f is not None)
-    findings = [*_unit_findings(study, grid), *_overlap_findings(study), *outcome.findings]
-    findings += [] if holdout is None else list(holdout.findings)
+    findings = [*unit_findings(study, grid), *outcome.findings]
+    if holdout is not None:
+        findings += [*holdout_findings(outcome, holdout), *holdout.findings]
     findings += [f for factor in cleaned for f in factor.findings]
     return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings))
 
 
 def _known_names(study: Study, layers: Layers) -> None:
-    known = {"area", "outcome", "holdout", *(f.name for f in study.factors)}
-    for name in layers:
+    known = {"area", "outcome", *(f.name for f in study.factors)} | ({"holdout"} if study.holdout else set())
+    for name, frame in layers.items():
         if name not in known:
             raise InputError(f"layers: {name!r} is no layer of the study; it has {', '.join(sorted(known))}.")
+        if not hasattr(frame, "to_crs"):
+            raise InputError(f"layers: {name!r} is a {type(frame).__name__}, expected a GeoDataFrame.")
 
 
 def _area(study: Study, reader: _Reader) -> StudyArea:
-    frame, _, source, digest = reader.read(study.area, "area", "study area")
+    frame, total, source, digest = reader.read(study.area, "area", "study area")
     require_projected(frame.crs, f"study area ({source})", tuple(frame.total_bounds))
-    frame = apply_filter(frame, study.area.filter, f"study area ({source})")
-    return StudyArea.from_frame(frame, source=source, digest=digest)
+    return StudyArea.from_frame(frame, selection=study.area.selection, source=source, digest=digest, total=total)
 
 
 def _grid(study: Study, area: StudyArea, check_size: Callable[[int, int, int], None] | None) -> Grid:
@@ -166,15 +167,20 @@ def _grid(study: Study, area: StudyArea, check_size: Callable[[int, int, int], N
     return Grid.from_area(area.geometry, area.crs, size, cells=study.grid.cells, origin=study.grid.origin)
 
 
-def _outcome(spec: OutcomeSpec, key: str, reader: _Reader, area: StudyArea | None, grid: Grid | None) -> Events | None:
-    frame, total, source, digest = reader.read(spec, key, f"outcome {spec.name!r}")
+def _outcome(
+    spec: OutcomeSpec, key: str, reader: _Reader, area: StudyArea | None, grid: Grid | None, role: str = "outcome"
+) -> Events | None:
+    what = f"{role} {spec.name!r}"
+    frame, total, source, digest = reader.read(spec, key, what)
     if area is None or grid is None:
+        select_rows(frame, spec.selection, f"{what} ({source})", total)  # still says what is wrong with it
         return None
     return Events.from_frame(
         frame,
         grid,
         area,
         name=spec.name,
+        role=role,
         selection=spec.selection,
         source=source,
         digest=digest,
@@ -185,6 +191,7 @@ def _outcome(spec: OutcomeSpec, key: str, reader: _Reader, area: StudyArea | Non
 def _factor(spec: FactorSpec, study: Study, reader: _Reader, grid: Grid | None) -> RiskFactor | None:
     frame, total, source, digest = reader.read(spec, spec.name, f"factor {spec.name!r}")
     if grid is None:
+        select_rows(frame, spec.selection, f"factor {spec.name!r} ({source})", total)
         return None
     return RiskFactor.from_frame(
         frame,
@@ -200,52 +207,3 @@ def _factor(spec: FactorSpec, study: Study, reader: _Reader, grid: Grid | None) 
         digest=digest,
         total=total,
     )
-
-
-def _unit_findings(study: Study, grid: Grid) -> list[Finding]:
-    """Lengths that look like another unit, or finer than the cells can show."""
-    findings = []
-    block, cell = study.grid.block_length, grid.cell_size
-    metres = block * grid.metres_per_unit
-    if not 45 <= metres <= 400:
-        findings.append(
-            Finding(
-                "block-length-unit",
-                "grid.block_length",
-                f"The block length {block:g} {grid.symbol} is {metres:,.0f} m; street blocks are mostly 60 to 250 m. "
-                "Feet taken for metres, or the other way round?",
-            )
-        )
-    shortest = min(
-        (d for f in study.factors for d in f.distances(block)[:1] if "density" in f.operationalizations),
-        default=math.inf,
-    )
-    if shortest < cell * (1 - 1e-9):
-        some = " Some features reach no cell centre at all." if shortest < cell / np.sqrt(2) else ""
-        findings.append(
-            Finding(
-                "bandwidth-below-cell",
-                "grid.cell_size",
-                f"The smallest density bandwidth, {shortest:g}, is below the cell size, {cell:g} {grid.symbol}.{some} "
-                "Use smaller cells or whole-block increments.",
-            )
-        )
-    return findings
-
-
-def _overlap_findings(study: Study) -> list[Finding]:
-    """A hold-out that shares days with the fitted period is none."""
-    later, fitted = study.holdout_source, study.outcome
-    if later is None or (later.path, later.layer, later.filter) != (fitted.path, fitted.layer, fitted.filter):
-        return []
-    first, last = dt.date.min, dt.date.max
-    if (later.start or first) > (fitted.end or last) or (later.end or last) < (fitted.start or first):
-        return []
-    return [
-        Finding(
-            "holdout-overlap",
-            "holdout",
-            f"The hold-out ({later.start or 'first'} to {later.end or 'last'}) shares days with the fitted period "
-            f"({fitted.start or 'first'} to {fitted.end or 'last'}), so its figures flatter. Separate the two.",
-        )
-    ]

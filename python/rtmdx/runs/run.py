@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from rtmdx.model.stepwise import stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
 from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory
+from rtmdx.runs.findings import enforcement_findings
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
 from rtmdx.runs.study import Study
@@ -33,7 +33,6 @@ __all__ = ["Progress", "fit", "load", "run"]
 Progress = Callable[[str, int, int], None]
 _log = logging.getLogger("rtmdx")
 _FEW_EVENTS = 50
-_ENFORCEMENT = re.compile(r"\b(drugs?|narcotics?|stops?|arrests?|citations?|searches|tickets?|field interviews?)\b")
 
 
 def run(
@@ -92,6 +91,9 @@ def load(
         require_memory(estimate_run(study, rows, cols, kept), limit, "grid")
 
     inputs = load_inputs(study, data=data, layers=layers, check_size=check_size, progress=progress)
+    counts = inputs.events.counts(inputs.grid)
+    _enough_events(study, inputs.events, counts)
+    _folds(study, inputs, counts)  # raises where the area has too few blocks
     return inputs, estimate_run(study, *inputs.grid.shape, inputs.grid.n_cells)
 
 
@@ -216,19 +218,7 @@ def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArr
         findings.append(
             Finding("few-events", f"outcome {study.outcome.name!r}", f"Only {n} events: expect unstable selection.")
         )
-    looks = _ENFORCEMENT.search(study.outcome.name.lower())
-    if study.outcome.enforcement or looks:
-        why = "" if study.outcome.enforcement else f" (its name says {looks[0]!r})" if looks else ""
-        findings.append(
-            Finding(
-                "enforcement",
-                f"outcome {study.outcome.name!r}",
-                f"This outcome is made at least in part by enforcement itself{why}: it shows where police acted, not "
-                "only where something happened. A terrain fitted to it can send enforcement back to where it already "
-                "was. Do not read it as a map of offending.",
-            )
-        )
-    return findings
+    return [*findings, *enforcement_findings(study)]
 
 
 def _kernel_density(inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float64]]:

@@ -38,6 +38,7 @@ SCHEMA_VERSION = 1
 
 Scalar = bool | int | float | str
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=1e-3, le=1e7, allow_inf_nan=False)]
 
 
 class _Spec(BaseModel):
@@ -106,9 +107,9 @@ class AreaSource(Source):
 class GridSpec(_Spec):
     """The raster: cell size, block length and which cells are kept."""
 
-    block_length: PositiveFloat
+    block_length: Length
     """Mean block length in CRS units: the unit of spatial influence."""
-    cell_size: PositiveFloat | None = None
+    cell_size: Length | None = None
     """Cell size in CRS units; half the block length by default."""
     cells: Literal["overlap", "center"] = "overlap"
     """Keep cells that overlap the study area at all (RTMDx), or whose centre lies inside it."""
@@ -139,6 +140,11 @@ class HoldoutSpec(_Spec):
     where: str | None = None
     start: dt.date | None = None
     end: dt.date | None = None
+
+    @property
+    def names_a_layer(self) -> bool:
+        """Whether the hold-out's events come from elsewhere than the outcome's."""
+        return self.path is not None or self.layer is not None or self.where is not None
 
 
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
@@ -205,14 +211,14 @@ class ModelSpec(_Spec):
 
     kernel: Literal["epanechnikov", "quartic", "gaussian", "uniform", "triangular"] = "epanechnikov"
     """Kernel of the density operationalization."""
-    families: tuple[Literal["poisson", "nbii", "nb2"], ...] = ("poisson", "nbii")
+    families: Annotated[tuple[Literal["poisson", "nbii", "nb2"], ...], Field(min_length=1)] = ("poisson", "nbii")
     """Count models tried; the lower final BIC wins."""
     folds: Literal["stratified", "spatial"] = "stratified"
     """Folds of the culling: stratified by count (RTMDx), or contiguous blocks (honest under autocorrelation)."""
     n_folds: Annotated[int, Field(ge=2, le=50)] = 5
     fold_blocks: PositiveFloat | None = None
     """Spatial folds: side of a block in street blocks; twice the largest influence by default."""
-    ridge: tuple[Annotated[float, Field(ge=0)], ...] = (1e-6, 1e-4)
+    ridge: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)] = (1e-6, 1e-4)
     """Fixed ridge penalties tried in the culling, per cell (RTMDx's values are unpublished)."""
     n_penalties: Annotated[int, Field(ge=2, le=1000)] = 100
     min_support: Annotated[int, Field(ge=1)] = 20
@@ -222,12 +228,19 @@ class ModelSpec(_Spec):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Variables of the final model with a larger p value are flagged."""
 
+    @field_validator("families")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"found {', '.join(value)}; name each family once")
+        return value
+
 
 class ReportSpec(_Spec):
     """What the outputs show; nothing here changes the model."""
 
     title: str | None = None
-    top_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.01, 0.05, 0.1, 0.2)
+    top_shares: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.01, 0.05, 0.1, 0.2)
     """Shares of the area at which capture is reported."""
 
 
@@ -277,6 +290,8 @@ class Study(_Spec):
             raise ValueError("found none, expected at least 1 item: a terrain needs a risk factor")
         seen: set[str] = set()
         for factor in value:
+            if factor.name in ("area", "outcome", "holdout"):
+                raise ValueError(f"a factor is named {factor.name!r}, which names another layer of the study")
             if factor.name in seen:
                 raise ValueError(f"two factors are named {factor.name!r}; names must be unique")
             seen.add(factor.name)

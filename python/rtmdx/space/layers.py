@@ -103,16 +103,29 @@ class Events:
     x, y : float64 arrays, shape (n,)
         Coordinates in the study area's CRS.
     cleaning : Cleaning
-    period : str
-        "2017-01-01 to 2018-12-31", "from 2018-01-01", "to 2017-12-31" or "all dates".
+    selection : Selection
+        Which rows took part.
+    stamps : object array, shape (n,), or None
+        The date field's values as text, where one is named.
     """
 
     name: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     cleaning: Cleaning
-    period: str = "all dates"
+    selection: Selection = ALL_ROWS
+    stamps: NDArray[np.object_] | None = None
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def period(self) -> str:
+        """The time window, for people."""
+        return self.selection.period
+
+    def keys(self) -> list[tuple[float, float, str]]:
+        """What tells events apart: place, and date where known."""
+        stamps = [""] * len(self) if self.stamps is None else self.stamps.tolist()
+        return list(zip(self.x.tolist(), self.y.tolist(), stamps, strict=True))
 
     def __len__(self) -> int:
         return self.x.size
@@ -130,6 +143,7 @@ class Events:
         area: StudyArea,
         *,
         name: str = "events",
+        role: str = "outcome",
         selection: Selection = ALL_ROWS,
         source: str = "memory",
         digest: str = "",
@@ -143,6 +157,8 @@ class Events:
             Points (or single-part multipoints) in any CRS.
         grid : Grid
         area : StudyArea
+        name, role : str
+            What the events are; "outcome" or "hold-out", for messages.
         selection : Selection
             Attribute filter and time window.
         total : int, optional
@@ -155,7 +171,7 @@ class Events:
         """
         import shapely
 
-        what = f"outcome {name!r} ({source})"
+        what = f"{role} {name!r} ({source})"
         selected = select_rows(frame, selection, what, total)
         read = selected.read
         frame, dropped = _drop_missing(selected.frame, selected.dropped)
@@ -191,7 +207,11 @@ class Events:
                 hint="Check the filter, the dates and the CRS." if read else "Give a layer with events.",
             )
         findings += _one_coordinate(x, y, what)
-        return cls(name, x, y, Cleaning(source, digest, read, x.size, dropped), selection.period, tuple(findings))
+        stamps = None
+        if selection.date_field is not None:
+            stamps = frame[selection.date_field].astype(str).to_numpy(dtype=object)[kept]
+        cleaning = Cleaning(source, digest, read, x.size, dropped)
+        return cls(name, x, y, cleaning, selection, stamps, tuple(findings))
 
 
 @dataclass(frozen=True, eq=False)
