@@ -312,3 +312,47 @@ def test_start_up_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ.copy()
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_check_looks_at_the_layers_of_a_file_with_mistakes(city: Path, tmp_path: Path) -> None:
+    data = small_city.study(wrong=1)
+    data["grid"] = {"block_length": 100, "cell_size": "wide"}
+    data["factors"][0] |= {"effekt": "x", "filter": {"no": 1}}
+    data["factors"].append({"name": "pubs"})
+    (tmp_path / "study.toml").write_text(small_city.toml(data))
+    answer = json.loads(invoke("check", str(tmp_path / "study.toml"), "--data", str(city), "--json").stdout)
+    text = " ".join(p["message"] for p in answer["error"]["problems"])
+    for part in (
+        "wrong: unknown key",
+        "cell_size: found 'wide'",
+        "effekt: unknown key",
+        "no field 'no'",
+        "no layer 'pubs'",
+    ):
+        assert part in text
+    assert len(answer["error"]["problems"]) == 5
+
+
+def test_what_users_write_is_shown_as_written(city: Path, tmp_path: Path) -> None:
+    name = "theft [/x] [bold]"
+    out = tmp_path / "res[red]"
+    result = invoke("run", str(city / "study.toml"), "--out", str(out), "--set", f'outcome.name="{name}"')
+    assert result.exit_code == 0, result.output
+    assert "res[red]" in "".join(result.stdout.split())
+    assert out.exists()
+    result = invoke("check", str(city / "study.toml"), "--set", f'outcome.name="{name}"')
+    assert name in " ".join(result.stdout.split())
+
+
+def test_quiet_swallows_the_libraries_warnings(city: Path, tmp_path: Path) -> None:
+    frames = small_city.frames()
+    rows = [f'"POINT M ({p.x} {p.y} 1)"' for p in frames["bars"].geometry]
+    (tmp_path / "bars.csv").write_text("\n".join(["WKT", *rows]) + "\n")
+    vrt = """<OGRVRTDataSource><OGRVRTLayer name="bars"><SrcDataSource relativeToVRT="1">bars.csv</SrcDataSource>
+    <GeometryType>wkbPointM</GeometryType><LayerSRS>EPSG:26915</LayerSRS></OGRVRTLayer></OGRVRTDataSource>"""
+    (tmp_path / "bars.vrt").write_text(vrt)
+    change = f'factors.bars.path="{tmp_path / "bars.vrt"}"'
+    loud = invoke("check", str(city / "study.toml"), "--set", change)
+    assert "Measured (M) geometry" in " ".join(loud.stderr.split())
+    quiet = invoke("check", str(city / "study.toml"), "--set", change, "--quiet")
+    assert (quiet.exit_code, quiet.output) == (0, "")

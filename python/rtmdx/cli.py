@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from rtmdx.errors import InputError, RtmdxError
 
 if TYPE_CHECKING:
     from rtmdx.runs.study import Study
 
-os.environ.setdefault("PROJ_NETWORK", "OFF")
+os.environ["PROJ_NETWORK"] = "OFF"  # offline, always
 
 app = typer.Typer(
     name="rtmdx",
@@ -163,10 +166,15 @@ def check(
     """Report everything wrong with a study at once, and what a run of it would need."""
     with _session(quiet, as_json) as progress:
         from rtmdx.report.terminal import print_check
-        from rtmdx.runs.run import load
+        from rtmdx.runs.check import check as check_study
 
-        loaded, folder = _load(study, data, changes)
-        inputs, estimate = load(loaded, data=folder, memory_limit=_limit(memory_limit), progress=progress)
+        loaded, inputs, estimate = check_study(
+            study,
+            data=lambda found: _data_folder(found, study, data),
+            overrides=_parse_changes(changes),
+            memory_limit=_limit(memory_limit),
+            progress=progress,
+        )
         if as_json:
             _print_json(
                 {
@@ -215,8 +223,11 @@ def _session(quiet: bool, as_json: bool) -> Iterator[_Progress]:
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     progress = _Progress(errors, hidden=quiet or as_json)
     try:
-        with progress:
+        with warnings.catch_warnings(record=True) as caught, progress:
+            warnings.filterwarnings("always", module="pyogrio")  # what GDAL says of a layer, as notes
             yield progress
+        for text in dict.fromkeys(str(w.message) for w in caught):
+            progress.say(f"note: {text}")
     except RtmdxError as error:
         if as_json:
             _print_json({"schema_version": 1, "status": "error", "error": error.to_dict()})
@@ -224,7 +235,9 @@ def _session(quiet: bool, as_json: bool) -> Iterator[_Progress]:
         errors.print(str(error), markup=False)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        errors.print("interrupted; nothing was written.")
+        if as_json:
+            _print_json({"schema_version": 1, "status": "interrupted"})
+        errors.print("interrupted.")
         raise typer.Exit(130) from None
 
 
@@ -267,7 +280,7 @@ class _Progress:
     def say(self, text: str) -> None:
         """Print one line between the stages."""
         if not self._hidden:
-            self._console.print(text)
+            self._console.print(text, markup=False)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._hidden:
@@ -286,12 +299,20 @@ class _Progress:
 def _load(path: Path, data: Path | None, changes: list[str] | None) -> tuple[Study, Path]:
     from rtmdx.runs.study import Study
 
-    study = Study.from_toml(path, overrides=dict(_parse_change(c) for c in changes or []))
-    if data is None:
-        data, named = path.absolute().parent, os.environ.get("RTMDX_DATA")
-        if named and not (study.area.path and (data / study.area.path).exists()):
-            data = Path(named)
-    return study, data
+    study = Study.from_toml(path, overrides=_parse_changes(changes))
+    return study, _data_folder(study, path, data)
+
+
+def _data_folder(study: Study, path: Path, data: Path | None) -> Path:
+    """--data, else the study's own folder, else (where its area is not there) RTMDX_DATA."""
+    own, named = path.absolute().parent, os.environ.get("RTMDX_DATA")
+    if data is None and named and not (study.area.path and (own / study.area.path).exists()):
+        data = Path(named)
+    return data or own
+
+
+def _parse_changes(changes: list[str] | None) -> dict[str, Any]:
+    return dict(_parse_change(c) for c in changes or [])
 
 
 def _parse_change(text: str) -> tuple[str, Any]:
@@ -316,7 +337,7 @@ def _print_json(data: Any) -> None:
 
 
 def _print_written(console: Console, out: Path, written: dict[str, str]) -> None:
-    console.print(f"\n[bold]Written to[/] {out}")
+    console.print(f"\n[bold]Written to[/] {escape(str(out))}", highlight=False)
     width = max(map(len, written))
     for name, text in written.items():
         console.print(f"  {name:<{width}}  [dim]{text}[/]", highlight=False)
@@ -324,7 +345,10 @@ def _print_written(console: Console, out: Path, written: dict[str, str]) -> None
 
 def main() -> None:
     """Entry point of the ``rtmdx`` command."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before or after a command's own handling
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "n_cells": count(terrain.model.n_cells),
         "n_events": count(terrain.model.n_events),
         "formula": terrain.formula,
-        "notes": list(terrain.selection.notes),
+        "notes": [*terrain.culling.notes, *terrain.selection.notes],
         "flagged": list(terrain.selection.flagged.get(terrain.model.family, ())),
         "validity": _validity(terrain),
         "inputs": rows.input_rows(terrain),

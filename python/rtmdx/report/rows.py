@@ -161,6 +161,7 @@ def validity_rows(judged: Sequence[Validity]) -> list[dict[str, Any]]:
                     "events": bounds(t.events.lowest, t.events.expected, t.events.highest, whole=True),
                     "hit": percent_bounds(t.hit_rate.lowest, t.hit_rate.expected, t.hit_rate.highest),
                     "pai": bounds(t.pai.lowest, t.pai.expected, t.pai.highest),
+                    "rri": number(t.rri),
                     "pei": bounds(t.pei.lowest, t.pei.expected, t.pei.highest),
                 }
             )

@@ -105,7 +105,9 @@ def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estima
     for name, cleaning in rows:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in cleaning.dropped.items())
         mended = f"{cleaning.mended:,} mended" if cleaning.mended else ""
-        table.add_row(name, f"{cleaning.read:,}", f"{cleaning.kept:,}", "; ".join(filter(None, (dropped, mended))))
+        table.add_row(
+            escape(name), f"{cleaning.read:,}", f"{cleaning.kept:,}", "; ".join(filter(None, (dropped, mended)))
+        )
     console.print(table)
     console.print(f"{inputs.grid.n_cells:,} cells kept; {estimate}.", highlight=False)
     for finding in inputs.findings:
@@ -132,7 +134,7 @@ def _validity_table(judged: list[dict[str, Any]], title: str) -> Table:
     period = str(judged[0]["period"]).split(": ", 1)[-1]
     n = judged[0]["n_events"]
     table = _table("Score", *(f">top {100 * top['share']:g} %" for top in judged[0]["top"]), ">AUC")
-    table.title = f"{title}: % of the {n:,} events of {period} in the top cells"
+    table.title = f"{title}: % of the {n:,} events ({period}) in the top cells"
     table.caption = "In brackets: lowest to highest over the ways to break ties."
     for v in judged:
         cells = []
@@ -141,21 +143,28 @@ def _validity_table(judged: list[dict[str, Any]], title: str) -> Table:
             spread = h["highest"] is not None and h["highest"] - h["lowest"] > 0.0005
             between = f"\n({100 * h['lowest']:.1f}-{100 * h['highest']:.1f})" if spread else ""
             cells.append(f"{100 * h['expected']:.1f}" + between if h["expected"] is not None else "n/a")
-        table.add_row(str(v["name"]), *cells, "" if v["auc"] is None else f"{v['auc']:.3f}")
+        table.add_row(escape(str(v["name"])), *cells, "" if v["auc"] is None else f"{v['auc']:.3f}")
     return table
 
 
 def _note_baseline(console: Console, judged: list[dict[str, Any]]) -> None:
-    terrain, others = judged[0], judged[1:]
-    best = max(others, key=lambda v: v["top"][0]["hit_rate"]["expected"] or 0, default=None)
-    if best is None or best["top"][0]["hit_rate"]["expected"] is None:
-        return
-    if best["top"][0]["hit_rate"]["expected"] > terrain["top"][0]["hit_rate"]["expected"]:
+    """Name every baseline that captures more than the terrain, and where."""
+    terrain, *others = judged
+    for other in others:
+        better = [
+            f"{100 * t['share']:g} %"
+            for t, o in zip(terrain["top"], other["top"], strict=True)
+            if (o["hit_rate"]["expected"] or 0) > (t["hit_rate"]["expected"] or 0)
+        ]
+        if better:
+            name = escape(str(other["name"]))
+            console.print(
+                f"[dim]{name} captures more than the terrain in the top {', '.join(better)}.[/]", highlight=False
+            )
+    if terrain["n_events"]:
         console.print(
-            f"[dim]{escape(str(best['name']))} captures more than the terrain in the top "
-            f"{100 * terrain['top'][0]['share']:g} %: events repeat in place. The terrain says where the landscape is "
-            "risky and why; it is not the best forecast on its own.[/]",
-            highlight=False,
+            "[dim]Events repeat in place. The terrain says where the landscape is risky and why; it is not the best "
+            "forecast on its own.[/]"
         )
 
 

@@ -32,6 +32,8 @@ __all__ = [
     "ReportSpec",
     "Source",
     "Study",
+    "describe",
+    "read_study",
 ]
 
 SCHEMA_VERSION = 1
@@ -318,7 +320,7 @@ class Study(_Spec):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise StudyError(_problems(error), source=source) from None
+            raise StudyError(describe(error), source=source) from None
 
     @classmethod
     def from_toml(cls, path: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Study:
@@ -338,20 +340,7 @@ class Study(_Spec):
         StudyError
             The content does not fit; lists every problem.
         """
-        path = Path(path)
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            raise FileError(f"{path}: no such study file.", hint="Check the path.") from None
-        except tomllib.TOMLDecodeError as error:
-            raise FileError(f"{path}: not valid TOML: {error}.", hint="Mend the line named.") from None
-        except UnicodeDecodeError as error:
-            raise FileError(f"{path}: not UTF-8 text ({error.reason}).", hint="Save it as UTF-8.") from None
-        except OSError as error:
-            raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from None
-        for field, value in (overrides or {}).items():
-            _override(data, field, value)
-        return cls.from_dict(data, source=str(path))
+        return cls.from_dict(read_study(path, overrides), source=str(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as JSON-compatible data, defaults included."""
@@ -383,6 +372,24 @@ class Study(_Spec):
         return sum(f.n_bands * len(f.operationalizations) for f in self.factors)
 
 
+def read_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a study file as plain data, not yet checked; parameters and errors as for `Study.from_toml`."""
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such study file.", hint="Check the path.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"{path}: not valid TOML: {error}.", hint="Mend the line named.") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not UTF-8 text ({error.reason}).", hint="Save it as UTF-8.") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    for field, value in (overrides or {}).items():
+        _override(data, field, value)
+    return data
+
+
 def _override(data: dict[str, Any], field: str, value: Any) -> None:
     """Replace one field of plain study data, by dotted name."""
     *parents, last = field.split(".")
@@ -408,7 +415,8 @@ def _override(data: dict[str, Any], field: str, value: Any) -> None:
         node[last] = value
 
 
-def _problems(error: ValidationError) -> list[InputError]:
+def describe(error: ValidationError) -> list[InputError]:
+    """Say what pydantic found, one error per field: the value found and the one expected."""
     out = []
     for item in error.errors(include_url=False):
         field = ".".join(str(p + 1) if isinstance(p, int) else p for p in item["loc"]) or "study"
