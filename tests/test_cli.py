@@ -356,3 +356,20 @@ def test_quiet_swallows_the_libraries_warnings(city: Path, tmp_path: Path) -> No
     assert "Measured (M) geometry" in " ".join(loud.stderr.split())
     quiet = invoke("check", str(city / "study.toml"), "--set", change, "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+@pytest.mark.parametrize("limit", [2_000, 30_000, 200_000])
+def test_a_disk_that_takes_no_more_is_one_clear_error(city: Path, tmp_path: Path, limit: int) -> None:
+    resource = pytest.importorskip("resource")
+    command = [sys.executable, "-m", "rtmdx.cli", "run", str(city / "study.toml"), "--out", str(tmp_path / "out"), "-q"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

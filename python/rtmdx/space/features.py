@@ -266,7 +266,7 @@ class Features:
 
     def require_crs(self, crs: Any) -> None:
         """Raise a CRSError if the features are known to be in another CRS than `crs`."""
-        if self.crs is not None and crs is not None and self.crs != crs:
+        if self.crs is not None and crs is not None and not self.crs.equals(crs, ignore_axis_order=True):
             raise CRSError(
                 f"features: are in {_crs_name(self.crs)}, the grid is in {_crs_name(crs)}.",
                 hint="Reproject them first: features.to_crs(grid.crs).",
