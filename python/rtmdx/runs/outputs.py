@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rtmdx.errors import FileError, OutputError
+from rtmdx.errors import FileError, MissingDependencyError, OutputError
 from rtmdx.model import export
 from rtmdx.model.staging import replacing
 from rtmdx.model.terrain import RiskTerrain
@@ -46,7 +47,10 @@ def output_folder(
     ------
     OutputError
         `out` exists, is no folder, or cannot be written.
+    MissingDependencyError
+        A package the outputs need is not installed; said before anything is computed.
     """
+    _require_writers()
     final = Path(out).absolute()
     if final.is_symlink() and final.is_dir():
         final = final.resolve()
@@ -177,6 +181,16 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
         }
     )
     return result
+
+
+def _require_writers() -> None:
+    extras = {"rasterio": "raster", "jinja2": "report"}
+    missing = [name for name in extras if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"the outputs of a run need {' and '.join(missing)}, not installed here.",
+            hint=f"pip install 'rtmdx[{','.join(extras[name] for name in missing)}]'",
+        )
 
 
 def _require_earlier_result(final: Path, known: set[str]) -> None:
