@@ -376,7 +376,7 @@ def test_a_disk_that_takes_no_more_is_one_clear_error(city: Path, tmp_path: Path
 
 
 def test_missing_packages_are_said_before_the_run(city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(outputs.importlib.util, "find_spec", lambda _: None)
     result = invoke("run", str(city / "study.toml"), "--out", str(tmp_path / "out"))
     assert result.exit_code == 2
     assert "need rasterio and jinja2" in result.stderr
