@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import geopandas as gpd
@@ -11,6 +12,11 @@ import shapely
 
 CRS = "EPSG:26915"
 ORIGIN = (700_000.0, 4_200_000.0)
+
+
+def heed_interrupts() -> None:
+    """For `preexec_fn`: a shell's background job ignores Ctrl-C, and so would the processes a test starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _data_folder() -> Path | None:

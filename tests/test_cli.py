@@ -19,6 +19,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import small_city
+from conftest import heed_interrupts
 from rtmdx.cli import app
 from rtmdx.errors import OutputError
 from rtmdx.runs import outputs
@@ -242,7 +243,8 @@ def test_an_interrupted_run_leaves_no_result(city: Path, tmp_path: Path, sent: i
     out = tmp_path / "out"
     command = [sys.executable, "-m", "rtmdx.cli", "run", str(city / "study.toml"), "--out", str(out)]
     command += ["--set", "grid.cell_size=5", "--set", "model.n_penalties=1000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, preexec_fn=heed_interrupts, stderr=pipe, stdout=pipe, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("Distance and density"):

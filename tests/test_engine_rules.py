@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import heed_interrupts
 from rtmdx import _engine, errors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,6 +222,7 @@ def test_ctrl_c_comes_back_soon(threads, tmp_path):
     path = os.pathsep.join([str(Path(_engine.__file__).parents[1]), *sys.path])
     with subprocess.Popen(
         [sys.executable, str(script)],
+        preexec_fn=heed_interrupts,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
