@@ -267,7 +267,9 @@ def test_check_says_what_a_run_would_read(city: Path) -> None:
 
 
 def test_inspect_shows_a_finished_run(city: Path) -> None:
-    assert "Bars" in invoke("inspect", str(city / "out")).stdout
+    shown = invoke("inspect", str(city / "out")).stdout
+    for part in ("Bars", "city.gpkg:bars", Study.from_toml(city / "study.toml").id, "seed 0"):
+        assert part in shown
     assert json.loads(invoke("inspect", str(city / "out"), "--json").stdout)["title"] == "Small city"
 
 
@@ -384,3 +386,21 @@ def test_missing_packages_are_said_before_the_run(city: Path, tmp_path: Path, mo
     assert "need rasterio and jinja2" in result.stderr
     assert "rtmdx[raster,report]" in result.stderr
     assert "Reading layers" not in result.stderr
+
+
+def test_check_does_not_call_missing_what_it_set_aside(city: Path, tmp_path: Path) -> None:
+    data = small_city.study()
+    data["grid"] = {"block_length": "400 ft"}
+    (tmp_path / "study.toml").write_text(small_city.toml(data))
+    answer = json.loads(invoke("check", str(tmp_path / "study.toml"), "--data", str(city), "--json").stdout)
+    assert [p["message"] for p in answer["error"]["problems"]] == [
+        "grid.block_length: found '400 ft'; input should be a valid number, unable to parse string as a number."
+    ]
+    data = small_city.study()
+    data["factors"] = [{"name": "two words"}, {"name": "pubs"}, {"name": "bars"}]
+    (tmp_path / "study.toml").write_text(small_city.toml(data))
+    answer = json.loads(invoke("check", str(tmp_path / "study.toml"), "--data", str(city), "--json").stdout)
+    text = " ".join(p["message"] for p in answer["error"]["problems"])
+    assert "'two words'" in text
+    assert "no layer 'pubs'" in text
+    assert len(answer["error"]["problems"]) == 2

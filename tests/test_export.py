@@ -179,7 +179,10 @@ def test_tables(terrain: RiskTerrain, tmp_path: Path) -> None:
     export.write_tables(terrain, tmp_path / "tables")
     read = {name: pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in TABLES}
     assert len(list((tmp_path / "tables").iterdir())) == len(TABLES) + 1
-    assert list(read["cells"].columns) == ["cell", "row", "col", "x", "y", "count", "score", "expected", "band"]
+    columns = ["cell", "row", "col", "x", "y", "count", "score", "expected", "band"]
+    assert list(read["cells"].columns) == columns + [v.name for v in terrain.model.variables]
+    for column, v in zip(terrain.model.columns, terrain.model.variables, strict=True):
+        np.testing.assert_array_equal(read["cells"][v.name], terrain.design.indicator(column))
     np.testing.assert_array_equal(read["cells"]["score"], terrain.score_cells)
     found = terrain.grid.cell_of(read["cells"]["x"], read["cells"]["y"])
     np.testing.assert_array_equal(found, read["cells"]["cell"])

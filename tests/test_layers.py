@@ -250,3 +250,14 @@ def test_a_time_stamp_keeps_its_local_day_through_a_file(
         window = replace(day, end=dt.date(2023, 1, 1))
         found = Events.from_frame(read, grid, area, selection=window, total=total)
         assert [f.code for f in found.findings] == ["utc-times"]
+
+
+def test_two_date_forms_in_one_column_and_many_lost_dates(grid: Grid, area: StudyArea) -> None:
+    frame = points((10, 10), (20, 20), (30, 30)).assign(when=["08/24/2016", "08/24/2016 12:00:00 AM", "2016-08-24"])
+    window = Selection(date_field="when", start=dt.date(2016, 8, 24), end=dt.date(2016, 8, 24), bad_dates="drop")
+    assert len(Events.from_frame(frame, grid, area, selection=window)) == 3
+    lost = points((10, 10), (20, 20), (30, 30)).assign(when=["2016-08-24", "yesterday", None])
+    found = Events.from_frame(lost, grid, area, selection=window)
+    assert [f.code for f in found.findings] == ["unreadable-dates", "missing-dates"]
+    assert "1 of 3 dates (33.3%)" in found.findings[0].message
+    assert "'yesterday'" in found.findings[0].message

@@ -13,7 +13,7 @@ import shapely
 
 import small_city
 from conftest import CRS, ORIGIN
-from rtmdx.errors import Cancelled, InputError, StudyError
+from rtmdx.errors import Cancelled, InputError, MemoryLimitError, StudyError
 from rtmdx.model.terrain import RiskTerrain, risk_bands
 from rtmdx.runs.findings import enforcement_findings
 from rtmdx.runs.run import run
@@ -220,7 +220,13 @@ def test_duplicate_features_do_not_change_distances() -> None:
 
 def test_enforcement_is_seen_in_name_layer_or_filter() -> None:
     base = small_city.study()["outcome"]
-    for change in ({"name": "traffic_stops"}, {"layer": "ev_drugs_2017"}, {"filter": {"cat": ["drug arrest"]}}):
+    for change in (
+        {"name": "Use of force reports"},
+        {"name": "UOF"},
+        {"name": "traffic_stops"},
+        {"layer": "ev_drugs_2017"},
+        {"filter": {"cat": ["drug arrest"]}},
+    ):
         study = Study.from_dict(small_city.study(outcome={**base, **change}))
         assert [f.code for f in enforcement_findings(study)] == ["enforcement"]
     assert enforcement_findings(Study.from_dict(small_city.study())) == []
@@ -251,3 +257,20 @@ def test_a_stretching_projection_is_found() -> None:
     findings = {f.code: f for f in small(frames).findings}
     assert "1 m on the map is 0.79 m on the ground" in findings["map-scale"].message
     assert "map-scale" not in {f.code for f in small().findings}
+
+
+def test_misuse_is_said_in_one_sentence() -> None:
+    study, frames = Study.from_dict(small_city.study()), layers(small_city.frames())
+    for kwargs, match in (
+        ({"study": "study.toml"}, "study: found str, expected a Study"),
+        ({"layers": list(frames)}, "layers: found list"),
+        ({"layers": {**frames, "bars": frames["bars"].geometry}}, "'bars' is a GeoSeries, expected a GeoDataFrame"),
+        ({"memory_limit": "2GB"}, "memory_limit: found '2GB', expected a number of bytes"),
+        ({"progress": 3}, "progress: found int"),
+    ):
+        with pytest.raises(InputError, match=match):
+            run(**{"study": study, "layers": frames, **kwargs})  # type: ignore[arg-type]
+    with pytest.raises(MemoryLimitError, match="the limit is 0.0 GB"):
+        run(study, layers=frames, memory_limit=1000)
+    with pytest.raises(Cancelled):
+        run(study, layers=frames, cancel=lambda: True)

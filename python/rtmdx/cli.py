@@ -207,7 +207,7 @@ def inspect(
 ) -> None:
     """Show what a finished run holds: model, validity, inputs, provenance."""
     with _session(quiet=True, as_json=as_json):
-        from rtmdx.report.terminal import print_summary
+        from rtmdx.report.terminal import print_provenance, print_summary
         from rtmdx.runs.outputs import read_summary
 
         found = read_summary(result)
@@ -215,6 +215,7 @@ def inspect(
             _print_json(found)
         else:
             print_summary(Console(), found)
+            print_provenance(Console(), found)
 
 
 @contextmanager

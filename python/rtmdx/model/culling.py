@@ -216,6 +216,8 @@ def cull(
         )
     summary = tuple(FoldSummary(f, int(fold_cells[f]), int(fold_events[f])) for f in range(k))
 
+    if progress is not None:
+        progress("culling", 0, n_penalties * len(ridges) * (k + 1))
     stop = threading.Event()
     problem = _Problem(design, y, fold, k, nonnegative, stop)
     whole = problem.solver(None, 0.0)

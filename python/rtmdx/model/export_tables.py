@@ -59,6 +59,10 @@ def _cells(terrain: RiskTerrain) -> pd.DataFrame:
             "score": terrain.score_cells,
             "expected": terrain.expected_cells,
             "band": names[band_index(terrain)],
+            **{
+                v.name: terrain.design.indicator(c)
+                for c, v in zip(terrain.model.columns, terrain.model.variables, strict=True)
+            },
         }
     )
 

@@ -183,7 +183,7 @@ class RiskTerrain:
         """The final model, one row per variable.
 
         Columns: factor, label, effect, operationalization, influence (CRS units), influence_blocks,
-        coefficient, rrv, rrv_low, rrv_high (95 %), std_error, t, p, cells, variable. For a protective
+        coefficient, rrv, rrv_low, rrv_high (95 %), presence_ratio, std_error, t, p, cells, variable. For a protective
         factor the coefficient is positive on the 0/-1 column, and ``rrv`` is the factor by which
         *absence* raises risk; ``presence_ratio`` = exp(sign x coefficient) is the change where present.
         """

@@ -150,8 +150,14 @@ def validity(
         Events per cell, of the period being predicted.
     shares : sequence of float
         Shares of the cells at which capture is reported.
+    name, period : str
+        What the score is and whose events these are, for people.
     predicted : float array, shape (n_cells,), optional
         Expected counts on the scale of `counts`, for RRI.
+
+    Returns
+    -------
+    Validity
 
     Raises
     ------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rtmdx.runs.inputs import Inputs
     from rtmdx.runs.study import Study
 
-__all__ = ["print_check", "print_recovery", "print_summary"]
+__all__ = ["print_check", "print_provenance", "print_recovery", "print_summary"]
 
 FAMILIES = {"poisson": "Poisson", "nbii": "negative binomial (NBII)", "nb2": "negative binomial (NB2)"}
 
@@ -67,6 +67,21 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
             break
     for finding in result["findings"]:
         console.print(f"[yellow]note:[/] {escape(finding['where'])}: {escape(finding['message'])}", highlight=False)
+
+
+def print_provenance(console: Console, result: dict[str, Any]) -> None:
+    """Print where a result comes from: inputs, study, versions, seed."""
+    p = result["provenance"]
+    table = _table("Input", "Source", ">Rows", "SHA-256")
+    for name, source in p["inputs"].items():
+        table.add_row(escape(name), escape(str(source["source"])), f"{source['rows']:,}", source["sha256"][:12])
+    console.print()
+    console.print(table)
+    console.print(
+        f"Study {p['study_id']}, seed {p['seed']}, grid {p['grid_digest']}; made {p['created']} by rtmdx "
+        f"{p['versions']['rtmdx']} on Python {p['versions']['python']}.",
+        highlight=False,
+    )
 
 
 def print_recovery(console: Console, found: pd.DataFrame) -> None:
@@ -181,7 +196,9 @@ def _table(*columns: str) -> Table:
     table.caption_justify = "left"
     for i, column in enumerate(columns):
         justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
-        table.add_column(column.removeprefix(">"), justify=justify, no_wrap=i > 0)
+        table.add_column(
+            column.removeprefix(">"), justify=justify, no_wrap=justify == "right", min_width=20 if i == 0 else None
+        )
     return table
 
 

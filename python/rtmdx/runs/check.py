@@ -48,14 +48,22 @@ def check(
     """
     raw: Any = read_study(path, overrides)
     problems: list[RtmdxError] = []
+    aside: set[tuple[int | str, ...]] = set()
     study = None
     while study is None and raw is not None:
         try:
             study = Study.model_validate(raw)
         except ValidationError as error:
             known = {str(p) for p in problems}
-            problems += [p for p in describe(error) if str(p) not in known]
-            raw = _set_aside(raw, [item["loc"] for item in error.errors()])
+            new = [
+                p
+                for p, item in zip(describe(error), error.errors(), strict=True)
+                if item["loc"] not in aside and str(p) not in known  # what was set aside is not missing
+            ]
+            problems += new
+            places = [_whole_factor(item["loc"]) for item in error.errors()]
+            raw = _set_aside(raw, places) if new else None
+            aside |= {*places, *(item["loc"] for item in error.errors())}
     if study is None:
         raise StudyError(problems, source=str(path))
     try:
@@ -65,6 +73,11 @@ def check(
     if problems:
         raise StudyError(problems, source=str(path))
     return study, inputs, estimate
+
+
+def _whole_factor(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A factor without a name cannot be looked at: set all of it aside."""
+    return place[:2] if len(place) == 3 and place[0] == "factors" and place[2] == "name" else place
 
 
 def _set_aside(raw: dict[str, Any], places: Sequence[tuple[int | str, ...]]) -> dict[str, Any] | None:

@@ -76,7 +76,7 @@ def require_memory(estimate: Estimate, limit: float, what: str) -> None:
         raise MemoryLimitError(
             f"{what}: {estimate.rows:,} x {estimate.cols:,} cells and {estimate.variables} variables need about "
             f"{estimate.memory / 1e9:,.1f} GB; the limit is {limit / 1e9:,.1f} GB.",
-            hint="Use larger cells, check the CRS units, or raise the limit with --memory-limit.",
+            hint="Use larger cells, check the CRS units, or raise the memory limit (--memory-limit, memory_limit=).",
         )
 
 

@@ -15,7 +15,12 @@ from rtmdx.space.selection import Finding
 
 __all__ = ["enforcement_findings", "holdout_findings", "unit_findings"]
 
-_ENFORCEMENT = re.compile(r"\b(drugs?|narcotics?|stops?|arrests?|citations?|searches|tickets?|field interviews?)\b")
+# what police do, and what is recorded because they were there
+_ENFORCEMENT = re.compile(
+    r"\b(drugs?|narcotics?|dui|dwi|prostitution|stops?|frisks?|arrests?|citations?|summons(?:es)?|search(?:es)?|seizures?|"
+    r"warrants?|tickets?|traffic violations?|field interviews?|use of force|force (?:reports?|incidents?)|uof|"
+    r"officer involved)\b"
+)
 
 
 def unit_findings(study: Study, grid: Grid) -> list[Finding]:
@@ -42,7 +47,8 @@ def unit_findings(study: Study, grid: Grid) -> list[Finding]:
             Finding(
                 "bandwidth-below-cell",
                 "grid.cell_size",
-                f"The smallest density bandwidth, {shortest:g}, is below the cell size, {cell:g} {grid.symbol}.{some} "
+                f"The smallest density bandwidth, {shortest:g} {grid.symbol}, is below the cell size, "
+                f"{cell:g} {grid.symbol}.{some} "
                 "Use smaller cells or whole-block increments.",
             )
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rtmdx.errors import FileError, InputError, RtmdxError, StudyError
+from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, RtmdxError, StudyError
 from rtmdx.runs.findings import holdout_findings, unit_findings
 from rtmdx.runs.study import FactorSpec, OutcomeSpec, Source, Study
 from rtmdx.space.grid import Grid, require_projected
@@ -72,6 +72,7 @@ def load_inputs(
     layers: Layers | None = None,
     check_size: Callable[[int, int, int], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> Inputs:
     """Read and clean every layer of `study`.
 
@@ -87,6 +88,8 @@ def load_inputs(
         Called with (rows, cols, cells kept, about) before the grid is allocated; raises to refuse.
     progress : callable, optional
         Called as ``progress("layers", done, total)``.
+    cancel : callable, optional
+        Asked before each layer; when it returns True, `rtmdx.errors.Cancelled` is raised.
 
     Raises
     ------
@@ -104,8 +107,12 @@ def load_inputs(
 
     def attempt(load: Callable[[], _T]) -> _T | None:
         nonlocal done
+        if cancel is not None and cancel():
+            raise Cancelled("cancelled by the caller's check.")
         try:
             return load()
+        except MemoryLimitError:  # about the run as a whole, not one layer among others
+            raise
         except RtmdxError as error:
             problems.extend(error.problems if isinstance(error, StudyError) else [error])
             return None
@@ -148,7 +155,7 @@ def _known_names(study: Study, layers: Layers) -> None:
     for name, frame in layers.items():
         if name not in known:
             raise InputError(f"layers: {name!r} is no layer of the study; it has {', '.join(sorted(known))}.")
-        if not hasattr(frame, "to_crs"):
+        if not hasattr(frame, "to_crs") or not hasattr(frame, "columns"):
             raise InputError(f"layers: {name!r} is a {type(frame).__name__}, expected a GeoDataFrame.")
 
 

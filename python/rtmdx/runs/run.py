@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +70,18 @@ def run(
 
     Raises
     ------
-    StudyError, InputError, CRSError, FileError, MemoryLimitError, FitError, Cancelled
+    StudyError
+        Problems in the study's layers, all of them: each (CRSError, FileError, InputError) is in ``.problems``.
+    MemoryLimitError
+        The grid needs more memory than allowed.
+    InputError
+        Too few events or blocks for the cross-validation, or an argument of the wrong type.
+    FitError
+        The model has no finite optimum.
+    Cancelled
+        `cancel` returned True.
     """
-    inputs, _ = load(study, data=data, layers=layers, memory_limit=memory_limit, progress=progress)
+    inputs, _ = load(study, data=data, layers=layers, memory_limit=memory_limit, progress=progress, cancel=cancel)
     return fit(study, inputs, threads=threads, progress=progress, cancel=cancel)
 
 
@@ -83,14 +92,16 @@ def load(
     layers: Mapping[str, gpd.GeoDataFrame] | None = None,
     memory_limit: float | None = None,
     progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> tuple[Inputs, Estimate]:
     """Read a study's layers and estimate what its run needs; parameters and errors as for `run`."""
+    _require_types(study, layers, memory_limit, progress, cancel)
     limit = available_memory() if memory_limit is None else memory_limit
 
     def check_size(rows: int, cols: int, kept: int) -> None:
         require_memory(estimate_run(study, rows, cols, kept), limit, "grid")
 
-    inputs = load_inputs(study, data=data, layers=layers, check_size=check_size, progress=progress)
+    inputs = load_inputs(study, data=data, layers=layers, check_size=check_size, progress=progress, cancel=cancel)
     counts = inputs.events.counts(inputs.grid)
     _enough_events(study, inputs.events, counts)
     _folds(study, inputs, counts)  # raises where the area has too few blocks
@@ -113,7 +124,7 @@ def fit(
 
     def check() -> None:
         if cancel is not None and cancel():
-            raise Cancelled("the run was cancelled.")
+            raise Cancelled("cancelled by the caller's check.")
 
     check()
     design = build_design(
@@ -179,6 +190,19 @@ def fit(
     if progress is not None:
         progress("terrain", 1, 1)
     return terrain
+
+
+def _require_types(study: Any, layers: Any, memory_limit: Any, progress: Any, cancel: Any) -> None:
+    if not isinstance(study, Study):
+        hint = "Make one with rtmdx.Study.from_toml(path) or Study.from_dict(data)."
+        raise InputError(f"study: found {type(study).__name__}, expected a Study.", hint=hint)
+    if layers is not None and not isinstance(layers, Mapping):
+        raise InputError(f"layers: found {type(layers).__name__}, expected a mapping of layer names to GeoDataFrames.")
+    if memory_limit is not None and not isinstance(memory_limit, int | float):
+        raise InputError(f"memory_limit: found {memory_limit!r}, expected a number of bytes, for example 2e9.")
+    for name, value in (("progress", progress), ("cancel", cancel)):
+        if value is not None and not callable(value):
+            raise InputError(f"{name}: found {type(value).__name__}, expected a function or None.")
 
 
 def _threads(threads: int | None) -> int:

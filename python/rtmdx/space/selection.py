@@ -129,14 +129,30 @@ def select_rows(frame: gpd.GeoDataFrame, selection: Selection, what: str, total:
     if end is not None:
         inside &= days <= np.datetime64(end)
     count_dropped(dropped, "outside the time window", keep & ~inside)
-    findings: tuple[Finding, ...] = ()
+    return Selected(selected[inside], read, dropped, tuple(_date_findings(column, missing, bad, utc, what)))
+
+
+def _date_findings(
+    column: Any, missing: NDArray[np.bool_], bad: NDArray[np.bool_], utc: bool, what: str
+) -> list[Finding]:
+    findings = []
+    n = max(1, missing.size)
+    if bad.sum() > 0.01 * n:
+        first = column.iloc[int(bad.argmax())]
+        message = (
+            f"{bad.sum():,} of {n:,} dates ({bad.mean():.1%}) cannot be read and were dropped; the first is {first!r}."
+        )
+        findings.append(Finding("unreadable-dates", what, message))
+    if missing.sum() > 0.1 * n:
+        message = f"{missing.sum():,} of {n:,} rows ({missing.mean():.1%}) have no date and were dropped."
+        findings.append(Finding("missing-dates", what, message))
     if utc:
         message = (
-            f"The time stamps of {date_field!r} are in UTC, so a day runs from midnight to midnight UTC and evenings "
+            f"The time stamps of {column.name!r} are in UTC, so a day runs from midnight to midnight UTC and evenings "
             'may fall on the next day. Name the city\'s zone with time_zone = "America/Chicago" (for example).'
         )
-        findings = (Finding("utc-times", what, message),)
-    return Selected(selected[inside], read, dropped, findings)
+        findings.append(Finding("utc-times", what, message))
+    return findings
 
 
 def count_dropped(dropped: dict[str, int], reason: str, which: NDArray[np.bool_]) -> None:
@@ -185,8 +201,11 @@ def _parse_dates(
         stamped = text.str.contains(_OFFSET, regex=True).fillna(value=False).to_numpy(dtype=bool)
         utc = bool(stamped.any() and text[stamped].str.contains(_UTC, regex=True).all())
         local = text.str.replace(_OFFSET, "", regex=True)
+        # month first or year first, so no text is a date in two of these forms; files do mix them
         parsed = [_to_datetime(local, form) for form in _DATE_FORMATS]
-        when = max(parsed, key=lambda s: int(s.notna().sum()))  # the first of the best
+        when = parsed[0].astype("datetime64[s]")
+        for other in parsed[1:]:
+            when = when.fillna(other.astype("datetime64[s]"))
         if time_zone and stamped.any():
             aware = _to_datetime(text[stamped], "ISO8601", utc=True)
             when = when.copy()

@@ -141,8 +141,14 @@ def density(
     kernel : {"epanechnikov", "quartic", "gaussian", "uniform", "triangular"}
     weights : float array, shape (n,), optional
         One per geometry given (members of a multi-part geometry share its). Default 1.
-    dtype, window, threads, cancel
-        As for `distance`.
+    dtype : {"float32", "float64"}
+        Of the result.
+    window : (row, column, rows, columns), optional
+        Compute this part of the grid only; bit for bit what the whole run has there.
+    threads : int, optional
+        Default: the machine's processors. The result doesn't depend on it.
+    cancel : callable, optional
+        Called from the calling thread several times a second; a true value stops the run.
 
     Returns
     -------
