@@ -111,7 +111,9 @@ def print_recovery(console: Console, found: pd.DataFrame) -> None:
 
 def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estimate) -> None:
     """Print what a study reads, what was dropped, what deserves a look, and what a run needs."""
-    console.print(f"[bold]{escape(study.name)}[/]: nothing wrong.", highlight=False)
+    n = len(inputs.findings)
+    verdict = f"runs; {n} note{'s' if n > 1 else ''} below." if n else "nothing wrong."
+    console.print(f"[bold]{escape(study.name)}[/]: {verdict}", highlight=False)
     table = _table("Layer", ">Read", ">Kept", "Dropped")
     rows = [("study area", inputs.area.cleaning), (f"outcome {inputs.events.name}", inputs.events.cleaning)]
     if inputs.holdout is not None:

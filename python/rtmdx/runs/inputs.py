@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, RtmdxError, StudyError
-from rtmdx.runs.findings import holdout_findings, unit_findings
+from rtmdx.runs.findings import enforcement_findings, holdout_findings, unit_findings
 from rtmdx.runs.study import FactorSpec, OutcomeSpec, Source, Study
 from rtmdx.space.grid import Grid, require_projected
 from rtmdx.space.layers import Events, Finding, RiskFactor, StudyArea, frame_digest
@@ -143,7 +143,7 @@ def load_inputs(
     assert grid is not None
     assert outcome is not None
     cleaned = tuple(f for f in factors if f is not None)
-    findings = [*unit_findings(study, grid), *outcome.findings]
+    findings = [*enforcement_findings(study), *unit_findings(study, grid), *outcome.findings]
     if holdout is not None:
         findings += [*holdout_findings(outcome, holdout), *holdout.findings]
     findings += [f for factor in cleaned for f in factor.findings]

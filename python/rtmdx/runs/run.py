@@ -19,7 +19,6 @@ from rtmdx.model.stepwise import stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
 from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory
-from rtmdx.runs.findings import enforcement_findings
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
 from rtmdx.runs.study import Study
@@ -242,7 +241,7 @@ def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArr
         findings.append(
             Finding("few-events", f"outcome {study.outcome.name!r}", f"Only {n} events: expect unstable selection.")
         )
-    return [*findings, *enforcement_findings(study)]
+    return findings
 
 
 def _kernel_density(inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float64]]:
