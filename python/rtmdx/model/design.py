@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Finding, RiskFactor
+from rtmdx.space.surfaces import Features, KernelName, density_array, distance_array
 
 __all__ = ["Block", "Design", "DroppedVariable", "Operationalization", "Variable", "barely_varying", "build_design"]
 
@@ -120,7 +121,7 @@ def build_design(
     factors: Sequence[RiskFactor],
     grid: Grid,
     *,
-    kernel: Literal["epanechnikov", "quartic", "gaussian", "uniform", "triangular"] = "epanechnikov",
+    kernel: KernelName = "epanechnikov",
     min_support: int = 20,
     min_support_share: float = 0.0005,
     threads: int | None = None,
@@ -155,8 +156,6 @@ def build_design(
     -------
     Design
     """
-    from rtmdx.space.surfaces import Features, density_array, distance_array
-
     need = max(min_support, math.ceil(min_support_share * grid.n_cells))
     total = sum(len(f.distances) if o == "density" else 1 for f in factors for o in f.operationalizations)
     done = 0

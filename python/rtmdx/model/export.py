@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtmdx.errors import InputError, MissingDependencyError
-from rtmdx.model.export_tables import TABLES, band_index, factor_table, tables
+from rtmdx.model.export_tables import TABLES, factor_table, tables
 from rtmdx.model.staging import replacing, require_own
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _dataset(terrain: RiskTerrain, variables: bool) -> xr.Dataset:
         "score": terrain.score,
         "expected": terrain.expected,
         "count": grid.dataarray(grid.to_raster(terrain.counts.astype(np.int32), -1), "count", events),
-        "band": grid.dataarray(grid.to_raster(band_index(terrain), _OUTSIDE), "band", bands),
+        "band": grid.dataarray(grid.to_raster(terrain.band_index, _OUTSIDE), "band", bands),
     }
     model = terrain.model
     for column, v in zip(model.columns, model.variables, strict=True) if variables else ():

@@ -6,24 +6,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rtmdx.model.terrain import RiskTerrain
 
-__all__ = ["TABLES", "band_index", "factor_table", "tables"]
+__all__ = ["TABLES", "factor_table", "tables"]
 
 TABLES = ("cells", "factors", "model", "variables", "validity", "selection_trace")
-
-
-def band_index(terrain: RiskTerrain) -> NDArray[np.uint8]:
-    """Return the position in ``terrain.bands`` (highest first) of each kept cell, shape (n_cells,)."""
-    index = np.full(terrain.grid.n_cells, len(terrain.bands) - 1, dtype=np.uint8)
-    for i in range(len(terrain.bands) - 2, -1, -1):
-        index[terrain.score_cells >= terrain.bands[i].lower] = i
-    return index
 
 
 def tables(terrain: RiskTerrain) -> dict[str, pd.DataFrame]:
@@ -58,7 +49,7 @@ def _cells(terrain: RiskTerrain) -> pd.DataFrame:
             "count": terrain.counts,
             "score": terrain.score_cells,
             "expected": terrain.expected_cells,
-            "band": names[band_index(terrain)],
+            "band": names[terrain.band_index],
             **{
                 v.name: terrain.design.indicator(c)
                 for c, v in zip(terrain.model.columns, terrain.model.variables, strict=True)

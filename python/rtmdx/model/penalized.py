@@ -31,7 +31,6 @@ from rtmdx.model.design import Design
 __all__ = ["CodedRows", "PathSolver", "Words"]
 
 Float = NDArray[np.float64]
-Int = NDArray[np.int32]
 
 # Values of one word: joint tables of two words must stay in the second-level cache (128^2 doubles),
 # tables of one word in the first.

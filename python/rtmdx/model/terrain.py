@@ -223,6 +223,14 @@ class RiskTerrain:
         return pd.DataFrame(rows, columns=columns).sort_values("rrv", ascending=False, ignore_index=True)
 
     @property
+    def band_index(self) -> NDArray[np.uint8]:
+        """Position in ``bands`` (highest first) of each kept cell, shape (n_cells,)."""
+        index = np.full(self.grid.n_cells, len(self.bands) - 1, dtype=np.uint8)
+        for i in range(len(self.bands) - 2, -1, -1):
+            index[self.score_cells >= self.bands[i].lower] = i
+        return index
+
+    @property
     def cells(self) -> gpd.GeoDataFrame:
         """One square polygon per kept cell with count, score, expected, band and 0/1 model variables."""
         import geopandas as gpd
@@ -231,9 +239,7 @@ class RiskTerrain:
         rows, cols = self.grid.rows_cols
         size = self.grid.cell_size
         west, north = self.grid.x_min + cols * size, self.grid.y_max - rows * size
-        band = np.full(self.grid.n_cells, self.bands[-1].name, dtype=object)
-        for b in reversed(self.bands[:-1]):
-            band[self.score_cells >= b.lower] = b.name
+        band = np.array([b.name for b in self.bands], dtype=object)[self.band_index]
         data: dict[str, Any] = {
             "cell": np.arange(self.grid.n_cells),
             "row": rows,

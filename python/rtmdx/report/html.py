@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import MissingDependencyError
-from rtmdx.model.export_tables import band_index
 from rtmdx.report import content, rows
 from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
@@ -176,7 +175,7 @@ def _band_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
     if canvas.thin > 1:
         classes = canvas.classes(terrain.score_cells, lower)
     else:
-        classes = terrain.grid.to_raster(n - band_index(terrain), 0).astype(np.uint8)
+        classes = terrain.grid.to_raster(n - terrain.band_index, 0).astype(np.uint8)
     bands = [
         {
             "name": b.name,

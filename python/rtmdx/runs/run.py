@@ -23,6 +23,7 @@ from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
 from rtmdx.runs.study import Study
 from rtmdx.space.layers import Events, Finding
+from rtmdx.space.surfaces import density_array
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -163,6 +164,7 @@ def fit(
     expected = np.asarray(selection.model.expected(design), dtype=np.float64)
     bands, note = risk_bands(score, counts)
     findings = [*inputs.findings, *_result_findings(study, inputs, design, counts)]
+    fitted, holdout = _judge(study, inputs, score, counts, n_threads)
     terrain = RiskTerrain(
         title=study.report.title or study.name,
         grid=grid,
@@ -176,8 +178,8 @@ def fit(
         expected_cells=expected,
         bands=bands,
         bands_note=note,
-        fitted=_fitted(study, inputs, score, counts, n_threads),
-        holdout=_holdout(study, inputs, score, counts, n_threads),
+        fitted=fitted,
+        holdout=holdout,
         holdout_cleaning=None if inputs.holdout is None else inputs.holdout.cleaning,
         findings=tuple(findings),
         block_length=study.grid.block_length,
@@ -246,43 +248,36 @@ def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArr
 
 def _kernel_density(inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float64]]:
     """Baseline: kernel density of the fitted period's events, bandwidth the largest influence."""
-    from rtmdx.space.surfaces import density_array
-
     bandwidth = max(d for f in inputs.factors for d in f.distances)
     points = np.column_stack([inputs.events.x, inputs.events.y])
     raster = density_array(points, inputs.grid, bandwidth=bandwidth, dtype="float64", threads=threads)
     return f"Kernel density ({bandwidth:g} {inputs.grid.symbol})", inputs.grid.to_cells(raster)
 
 
+def _judge(
+    study: Study, inputs: Inputs, score: NDArray[np.float64], counts: NDArray[np.int64], threads: int
+) -> tuple[tuple[Validity, ...], tuple[Validity, ...]]:
+    """Measure the terrain beside its baselines: on the fitted events, and on the hold-out's where there is one."""
+    name, density = _kernel_density(inputs, threads)
+
+    def measure(
+        scores: Mapping[str, NDArray[np.float64]], events: NDArray[np.int64], period: str
+    ) -> tuple[Validity, ...]:
+        shares = study.report.top_shares
+        return tuple(
+            validity(s, events, name=n, period=period, shares=shares, predicted=_scaled(s, events))
+            for n, s in scores.items()
+        )
+
+    fitted = measure({"Risk terrain": score, name: density}, counts, f"fitted: {inputs.events.period}")
+    if inputs.holdout is None:
+        return fitted, ()
+    scores = {"Risk terrain": score, "Past counts": counts.astype(np.float64), name: density}
+    later = inputs.holdout.counts(inputs.grid)
+    return fitted, measure(scores, later, f"held out: {inputs.holdout.period}")
+
+
 def _scaled(score: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """A score as predicted counts: scaled to the total of the period it is judged on."""
     total = score.sum()
     return score * (counts.sum() / total) if total > 0 else score
-
-
-def _judge(
-    scores: Mapping[str, NDArray[np.float64]], counts: NDArray[np.int64], period: str, shares: tuple[float, ...]
-) -> tuple[Validity, ...]:
-    return tuple(
-        validity(score, counts, name=name, period=period, shares=shares, predicted=_scaled(score, counts))
-        for name, score in scores.items()
-    )
-
-
-def _fitted(
-    study: Study, inputs: Inputs, score: NDArray[np.float64], counts: NDArray[np.int64], threads: int
-) -> tuple[Validity, ...]:
-    name, density = _kernel_density(inputs, threads)
-    scores = {"Risk terrain": score, name: density}
-    return _judge(scores, counts, f"fitted: {inputs.events.period}", study.report.top_shares)
-
-
-def _holdout(
-    study: Study, inputs: Inputs, score: NDArray[np.float64], counts: NDArray[np.int64], threads: int
-) -> tuple[Validity, ...]:
-    if inputs.holdout is None:
-        return ()
-    later = inputs.holdout.counts(inputs.grid)
-    name, density = _kernel_density(inputs, threads)
-    scores = {"Risk terrain": score, "Past counts": counts.astype(np.float64), name: density}
-    return _judge(scores, later, f"held out: {inputs.holdout.period}", study.report.top_shares)

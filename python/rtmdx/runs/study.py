@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rtmdx.errors import FileError, InputError, StudyError
 from rtmdx.space.selection import Selection
+from rtmdx.space.surfaces import KernelName
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -211,7 +212,7 @@ class FactorSpec(Source):
 class ModelSpec(_Spec):
     """How variables are generated, culled and selected (METHOD: culling by elastic net, stepwise by BIC)."""
 
-    kernel: Literal["epanechnikov", "quartic", "gaussian", "uniform", "triangular"] = "epanechnikov"
+    kernel: KernelName = "epanechnikov"
     """Kernel of the density operationalization."""
     families: Annotated[tuple[Literal["poisson", "nbii", "nb2"], ...], Field(min_length=1)] = ("poisson", "nbii")
     """Count models tried; the lower final BIC wins."""

@@ -172,6 +172,11 @@ class Grid:
         return unit_symbol(self.unit)
 
     @property
+    def cf_unit(self) -> str:
+        """The length unit as CF attributes want it: "m", and full names otherwise."""
+        return "m" if self.unit == "metre" else self.unit
+
+    @property
     def metres_per_unit(self) -> float:
         """Length of the CRS unit in metres."""
         return float(self.crs.axis_info[0].unit_conversion_factor)
@@ -254,7 +259,7 @@ class Grid:
 
         a, _, c, _, e, f = tuple(self.transform)[:6]
         spatial_ref = {**self.crs.to_cf(), "GeoTransform": f"{c!r} {a!r} 0.0 {f!r} 0.0 {e!r}"}
-        unit = "m" if self.unit == "metre" else self.unit  # CF wants "m", and full names otherwise
+        unit = self.cf_unit
         return xr.DataArray(
             raster,
             dims=("y", "x"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS",
     "Features",
+    "KernelName",
     "Window",
     "density",
     "density_array",
@@ -93,7 +94,7 @@ def distance(
     values = distance_array(
         features, grid, max_distance=max_distance, dtype=dtype, window=part, threads=threads, cancel=cancel
     )
-    attrs: dict[str, Any] = {"long_name": "distance to the nearest feature", "units": _unit(grid)}
+    attrs: dict[str, Any] = {"long_name": "distance to the nearest feature", "units": grid.cf_unit}
     if max_distance is not None:
         attrs["max_distance"] = float(max_distance)
     return _wrap(values, grid, part, "distance", attrs)
@@ -178,7 +179,7 @@ def density(
         threads=threads,
         cancel=cancel,
     )
-    unit = _unit(grid)
+    unit = grid.cf_unit
     what, units = "features", f"{unit}-2"
     if features.n_lines:
         what, units = "line length", f"{unit} {unit}-2"
@@ -377,11 +378,6 @@ def _native_grid(grid: Grid) -> _engine.Grid:
 
     rows, cols = grid.shape
     return _engine.Grid(x_min=grid.x_min, y_max=grid.y_max, dx=grid.dx, dy=grid.dy, rows=rows, cols=cols)
-
-
-def _unit(grid: Grid) -> str:
-    name = str(grid.crs.axis_info[0].unit_name)
-    return "m" if name == "metre" else name
 
 
 def _wrap(values: NDArray[Any], grid: Grid, window: Window, name: str, attrs: dict[str, Any]) -> xr.DataArray:
