@@ -12,8 +12,10 @@ import pytest
 import shapely
 from scipy.spatial import cKDTree
 
+from rtmdx.space.density import density_array
+from rtmdx.space.distance import distance_array
+from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
-from rtmdx.space.surfaces import Features, density_array, distance_array
 
 
 def centres(grid: Grid) -> np.ndarray:

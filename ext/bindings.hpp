@@ -32,13 +32,23 @@ struct FeatureArrays {
   Features view;
 };
 
-// Runs on the calling thread, between blocks of work: signals first (Ctrl-C), then the caller's own check.
-inline CancelCheck cancel_check(const py::object& cancel) {
-  return [&cancel] {
+// How a call runs. Both functions run on the calling thread, between blocks of work: signals first (Ctrl-C), then the
+// caller's own check and progress. They take the GIL themselves.
+inline Run run_with(int threads, const py::object& cancel, const py::object& progress = py::none()) {
+  Run run;
+  run.threads = threads;
+  run.cancel = [&cancel] {
     const py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     return !cancel.is_none() && py::bool_(cancel());
   };
+  if (!progress.is_none()) {
+    run.progress = [&progress](std::size_t done, std::size_t total) {
+      const py::gil_scoped_acquire gil;
+      progress(done, total);
+    };
+  }
+  return run;
 }
 
 // A writable raster of the window's shape, its rows contiguous. Throws InvalidArgument otherwise.

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from rtmdx.space.density import KERNELS, density_array
 from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
-from rtmdx.space.surfaces import KERNELS, density_array
 
 CRS = pyproj.CRS("EPSG:32615")
 kernels = pytest.mark.parametrize("kernel", KERNELS)

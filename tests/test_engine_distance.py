@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from rtmdx.space.distance import distance_array
 from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
-from rtmdx.space.surfaces import distance_array
 
 CRS = pyproj.CRS("EPSG:32615")
 

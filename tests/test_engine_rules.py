@@ -250,7 +250,7 @@ def test_build_info():
 
 
 def test_kernels_have_the_same_names_at_the_door():
-    from rtmdx.space.surfaces import KERNELS
+    from rtmdx.space.density import KERNELS
 
     assert set(KERNELS) == set(_engine.KERNELS)
     with pytest.raises(errors.InputError, match="no kernel is called cubic"):

@@ -12,8 +12,8 @@ import shapely
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.runs.run import run
 from rtmdx.runs.study import Study
+from rtmdx.space.distance import distance_array
 from rtmdx.space.grid import Grid
-from rtmdx.space.surfaces import distance_array
 
 pytestmark = pytest.mark.data
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -358,7 +358,7 @@ void compute(const Features& features, const Grid& grid, const Window& window, d
     Task& task = tasks[block];
     descend(problem, task.tile, view(problem, task.level), 0, scratch, poll);
     task.level = Level{};
-  });
+  }, Loop::main);
 }
 
 }  // namespace

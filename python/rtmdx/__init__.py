@@ -16,26 +16,30 @@ if TYPE_CHECKING:
     from rtmdx.runs.provenance import build_info
     from rtmdx.runs.run import run
     from rtmdx.runs.study import Study
+    from rtmdx.space.density import density
+    from rtmdx.space.distance import distance
+    from rtmdx.space.frame import Frame
     from rtmdx.space.grid import Grid
     from rtmdx.space.layers import Events, RiskFactor, StudyArea
-    from rtmdx.space.surfaces import density, distance
 
 _HOMES = {
     "Events": "rtmdx.space.layers",
+    "Frame": "rtmdx.space.frame",
     "Grid": "rtmdx.space.grid",
     "RiskFactor": "rtmdx.space.layers",
     "RiskTerrain": "rtmdx.model.terrain",
     "Study": "rtmdx.runs.study",
     "StudyArea": "rtmdx.space.layers",
     "build_info": "rtmdx.runs.provenance",
-    "density": "rtmdx.space.surfaces",
-    "distance": "rtmdx.space.surfaces",
+    "density": "rtmdx.space.density",
+    "distance": "rtmdx.space.distance",
     "run": "rtmdx.runs.run",
     "validity": "rtmdx.model.validity",
 }
 
 __all__ = [
     "Events",
+    "Frame",
     "Grid",
     "RiskFactor",
     "RiskTerrain",

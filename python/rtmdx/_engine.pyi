@@ -48,6 +48,7 @@ def distance(
     max_distance: float,
     threads: int,
     cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> None: ...
 @overload
 def distance(
@@ -59,6 +60,7 @@ def distance(
     max_distance: float,
     threads: int,
     cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> None: ...
 @overload
 def density(
@@ -71,6 +73,7 @@ def density(
     bandwidth: float,
     threads: int,
     cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> None: ...
 @overload
 def density(
@@ -83,6 +86,7 @@ def density(
     bandwidth: float,
     threads: int,
     cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> None: ...
 def build_info() -> _BuildInfo: ...
 def native_errors() -> dict[str, str]: ...

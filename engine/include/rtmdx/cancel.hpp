@@ -1,8 +1,10 @@
-// Stopping a long loop. Only the calling thread runs the caller's check; workers read one atomic flag.
+// Stopping a long loop, and telling how far it is. Only the calling thread runs the caller's functions; workers read
+// one atomic flag.
 #pragma once
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <functional>
 
 #include "rtmdx/error.hpp"
@@ -12,14 +14,24 @@ namespace rtmdx {
 // Returns true when the work should stop; may throw, and the exception reaches the caller. Empty: never stop.
 using CancelCheck = std::function<bool()>;
 
+// Told how many blocks of the main loop are done, of how many; may throw. Empty: nobody is told.
+using Progress = std::function<void(std::size_t done, std::size_t total)>;
+
 // How a call runs: not what it computes.
 struct Run {
   int threads = 1;
   CancelCheck cancel;
+  Progress progress;
 };
 
 // Thrown inside a worker when another thread has failed or was cancelled; never leaves the thread loop.
 struct Stopped {};
+
+// How far a loop is.
+struct Pace {
+  std::atomic<std::size_t> done{0};
+  std::size_t total = 0;
+};
 
 // Handed to every block of work. Cheap enough to call every few thousand cells.
 class Poll {
@@ -27,20 +39,25 @@ class Poll {
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::milliseconds interval{20};
 
-  Poll(std::atomic<bool>& stop, const CancelCheck* check) : stop_(stop), check_(check) {}
+  // On a worker thread `run` is null; without `pace` no progress is told.
+  Poll(std::atomic<bool>& stop, const Run* run, const Pace* pace = nullptr) : stop_(stop), run_(run), pace_(pace) {}
 
   void operator()() {
     if (stop_.load(std::memory_order_relaxed)) throw Stopped{};
-    if (check_ == nullptr || !*check_) return;
+    if (run_ == nullptr) return;
+    const bool tell = pace_ != nullptr && run_->progress;
+    if (!run_->cancel && !tell) return;
     const auto now = Clock::now();
     if (now - last_ < interval) return;
     last_ = now;
-    if ((*check_)()) throw Cancelled("cancelled by the caller's check");
+    if (run_->cancel && run_->cancel()) throw Cancelled("cancelled by the caller's check");
+    if (tell) run_->progress(pace_->done.load(std::memory_order_relaxed), pace_->total);
   }
 
  private:
   std::atomic<bool>& stop_;
-  const CancelCheck* check_;  // null on worker threads
+  const Run* run_;
+  const Pace* pace_;
   Clock::time_point last_{};  // epoch: the first call always asks
 };
 

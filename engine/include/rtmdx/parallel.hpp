@@ -19,10 +19,15 @@ namespace rtmdx {
 //
 // Blocks are fixed by the caller and handed out by a counter, so which thread computes a block changes nothing;
 // a body that writes only what its block owns gives bit-identical results for any thread count. The first
-// exception stops the loop and is rethrown here after every thread has been joined.
+// exception stops the loop and is rethrown here after every thread has been joined. An operation's main loop tells
+// its progress; loops that prepare it don't.
+enum class Loop { preparation, main };
+
 template <class Body>
-void parallel_for(std::size_t blocks, const Run& run, const Body& body) {
+void parallel_for(std::size_t blocks, const Run& run, const Body& body, Loop loop = Loop::preparation) {
   std::atomic<std::size_t> next{0};
+  Pace pace;
+  pace.total = blocks;
   std::atomic<bool> stop{false};
   std::mutex mutex;
   std::condition_variable finished;
@@ -41,6 +46,7 @@ void parallel_for(std::size_t blocks, const Run& run, const Body& body) {
         const std::size_t block = next.fetch_add(1, std::memory_order_relaxed);
         if (block >= blocks) return;
         body(block, poll);
+        pace.done.fetch_add(1, std::memory_order_relaxed);
       }
     } catch (const Stopped&) {
     } catch (...) {
@@ -71,7 +77,7 @@ void parallel_for(std::size_t blocks, const Run& run, const Body& body) {
     }
   }
 
-  Poll poll(stop, &run.cancel);
+  Poll poll(stop, &run, loop == Loop::main ? &pace : nullptr);
   work(poll);
   // The caller keeps asking while the others finish their last block.
   for (std::unique_lock<std::mutex> lock(mutex); working > 0;) {
@@ -88,6 +94,7 @@ void parallel_for(std::size_t blocks, const Run& run, const Body& body) {
   }
   for (auto& thread : threads) thread.join();
   if (first) std::rethrow_exception(first);
+  if (loop == Loop::main && run.progress) run.progress(blocks, blocks);
 }
 
 }  // namespace rtmdx

@@ -114,7 +114,7 @@ void sum_over_tiles(const Scaled& scaled, const Window& window, const std::vecto
       T* row = out.row(cells.r0 - window.row0 + static_cast<std::int64_t>(r)) + (cells.c0 - window.col0);
       for (std::size_t c = 0; c < cols; ++c) row[c] = static_cast<T>(scale * sums[r * cols + c]);
     }
-  });
+  }, Loop::main);
 }
 
 }  // namespace rtmdx

@@ -9,7 +9,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rtmdx.space.surfaces import density_array, distance_array
+from rtmdx.space.density import density_array
+from rtmdx.space.distance import distance_array
 
 if TYPE_CHECKING:
     from rtmdx.space.grid import Grid

@@ -16,9 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rtmdx.space.density import KernelName, density_array
+from rtmdx.space.distance import distance_array
+from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Finding, RiskFactor
-from rtmdx.space.surfaces import Features, KernelName, density_array, distance_array
 
 __all__ = ["Block", "Design", "DroppedVariable", "Operationalization", "Variable", "barely_varying", "build_design"]
 

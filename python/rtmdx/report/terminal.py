@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtmdx.space.grid import unit_symbol
+from rtmdx.space.frame import unit_symbol
 
 if TYPE_CHECKING:
     import pandas as pd

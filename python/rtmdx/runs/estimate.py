@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
 from rtmdx.errors import InputError, MemoryLimitError
 from rtmdx.runs.study import Study
+from rtmdx.space.memory import available_memory
 
 __all__ = ["Estimate", "available_memory", "estimate_run", "parse_memory", "require_memory"]
 
@@ -78,21 +78,6 @@ def require_memory(estimate: Estimate, limit: float, what: str) -> None:
             f"{estimate.memory / 1e9:,.1f} GB; the limit is {limit / 1e9:,.1f} GB.",
             hint="Use larger cells, check the CRS units, or raise the memory limit (--memory-limit, memory_limit=).",
         )
-
-
-def available_memory() -> float:
-    """Bytes of memory a run may use by default: 80 % of what is available now."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as f:
-            for line in f:
-                if line.startswith("MemAvailable:"):
-                    return 0.8 * 1024 * float(line.split()[1])
-    except OSError:
-        pass
-    try:
-        return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 4e9
 
 
 def parse_memory(text: str) -> float:

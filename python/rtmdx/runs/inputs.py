@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, RtmdxError, StudyError
 from rtmdx.runs.findings import enforcement_findings, holdout_findings, unit_findings
 from rtmdx.runs.study import FactorSpec, OutcomeSpec, Source, Study
-from rtmdx.space.grid import Grid, require_projected
+from rtmdx.space.frame import require_projected
+from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Events, Finding, RiskFactor, StudyArea, frame_digest
 from rtmdx.space.readers import file_digest, read_layer
 from rtmdx.space.selection import select_rows

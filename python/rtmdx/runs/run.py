@@ -22,8 +22,8 @@ from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, requir
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
 from rtmdx.runs.study import Study
+from rtmdx.space.density import density_array
 from rtmdx.space.layers import Events, Finding
-from rtmdx.space.surfaces import density_array
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rtmdx.errors import FileError, InputError, StudyError
+from rtmdx.space.density import KernelName
 from rtmdx.space.selection import Selection
-from rtmdx.space.surfaces import KernelName
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtmdx.errors import CRSError, InputError, MemoryLimitError
+from rtmdx.errors import InputError, MemoryLimitError
+from rtmdx.space.frame import Frame, _crs_name, require_projected, unit_symbol
 
-if TYPE_CHECKING:
-    import pyproj
-    import xarray as xr
-    from affine import Affine
-
-__all__ = ["Grid", "require_projected", "unit_symbol"]
+__all__ = ["Grid"]
 
 _MAX_CELLS = 2**31 - 1
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """A north-up raster over a study area, with a mask of kept cells.
+class Grid(Frame):
+    """A frame of square cells over a study area, with a mask of kept cells.
 
     Row 0 is north; ``transform`` is the usual GDAL affine. Cells are addressed by their index
     among the kept cells in row-major order; `to_raster` and `to_cells` are the only conversions.
@@ -42,19 +36,19 @@ class Grid:
         True where a cell is kept.
     """
 
-    crs: pyproj.CRS
-    x_min: float
-    y_max: float
-    cell_size: float
     mask: NDArray[np.bool_]
 
-    def __post_init__(self) -> None:
-        require_projected(self.crs, "grid")
-        if not (math.isfinite(self.cell_size) and self.cell_size > 0):
-            raise InputError(f"cell size {self.cell_size!r} must be a positive number.")
-        if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
-            raise InputError(f"mask must be a 2-D bool array, found {self.mask.dtype} of shape {self.mask.shape}.")
-        self.mask.setflags(write=False)
+    def __init__(self, crs: Any, x_min: float, y_max: float, cell_size: float, mask: NDArray[np.bool_]) -> None:
+        if mask.ndim != 2 or mask.dtype != np.bool_:
+            raise InputError(f"mask must be a 2-D bool array, found {mask.dtype} of shape {mask.shape}.")
+        super().__init__(crs, x_min, y_max, cell_size, cell_size, (mask.shape[0], mask.shape[1]))
+        mask.setflags(write=False)
+        object.__setattr__(self, "mask", mask)
+
+    @property
+    def cell_size(self) -> float:
+        """Side of a cell, CRS units."""
+        return self.dx
 
     @classmethod
     def from_area(
@@ -128,69 +122,6 @@ class Grid:
             )
         return cls(crs=crs, x_min=x_min, y_max=y_max, cell_size=float(cell_size), mask=mask)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, cols)."""
-        return self.mask.shape[0], self.mask.shape[1]
-
-    @property
-    def dx(self) -> float:
-        """Cell width, CRS units."""
-        return self.cell_size
-
-    @property
-    def dy(self) -> float:
-        """Cell height, CRS units."""
-        return self.cell_size
-
-    @property
-    def cell_area(self) -> float:
-        """Area of a cell, square CRS units."""
-        return self.cell_size**2
-
-    @property
-    def transform(self) -> Affine:
-        """GDAL affine: pixel (col, row) to CRS coordinates of the upper-left corner."""
-        from affine import Affine
-
-        return Affine(self.dx, 0.0, self.x_min, 0.0, -self.dy, self.y_max)
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north), CRS units."""
-        rows, cols = self.shape
-        return (self.x_min, self.y_max - rows * self.dy, self.x_min + cols * self.dx, self.y_max)
-
-    @property
-    def unit(self) -> str:
-        """Name of the CRS's length unit."""
-        return str(self.crs.axis_info[0].unit_name)
-
-    @property
-    def symbol(self) -> str:
-        """Short form of the length unit: "m", "ft", or its name."""
-        return unit_symbol(self.unit)
-
-    @property
-    def cf_unit(self) -> str:
-        """The length unit as CF attributes want it: "m", and full names otherwise."""
-        return "m" if self.unit == "metre" else self.unit
-
-    @property
-    def metres_per_unit(self) -> float:
-        """Length of the CRS unit in metres."""
-        return float(self.crs.axis_info[0].unit_conversion_factor)
-
-    @cached_property
-    def x(self) -> NDArray[np.float64]:
-        """Cell-centre x, shape (cols,)."""
-        return self.x_min + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.dx
-
-    @cached_property
-    def y(self) -> NDArray[np.float64]:
-        """Cell-centre y, shape (rows,), north first."""
-        return self.y_max - (np.arange(self.shape[0], dtype=np.float64) + 0.5) * self.dy
-
     @cached_property
     def n_cells(self) -> int:
         """Number of kept cells."""
@@ -253,50 +184,10 @@ class Grid:
             raise InputError(f"raster has shape {raster.shape}, expected {self.shape}, the grid's.")
         return raster[self.mask]
 
-    def dataarray(self, raster: NDArray[Any], name: str, attrs: dict[str, Any] | None = None) -> xr.DataArray:
-        """Wrap a raster, shape (rows, cols), with coordinates and a CF grid mapping."""
-        import xarray as xr
-
-        a, _, c, _, e, f = tuple(self.transform)[:6]
-        spatial_ref = {**self.crs.to_cf(), "GeoTransform": f"{c!r} {a!r} 0.0 {f!r} 0.0 {e!r}"}
-        unit = self.cf_unit
-        return xr.DataArray(
-            raster,
-            dims=("y", "x"),
-            coords={
-                "y": ("y", self.y, {"standard_name": "projection_y_coordinate", "units": unit, "axis": "Y"}),
-                "x": ("x", self.x, {"standard_name": "projection_x_coordinate", "units": unit, "axis": "X"}),
-                "spatial_ref": ((), np.int64(0), spatial_ref),
-            },
-            name=name,
-            attrs={**(attrs or {}), "grid_mapping": "spatial_ref"},
-        )
-
     def __repr__(self) -> str:
         rows, cols = self.shape
-        code = self.crs.to_string() if self.crs.to_epsg() else self.crs.name
-        return f"Grid({rows} x {cols}, {self.n_cells:,} cells kept, cell {self.cell_size:g} {self.symbol}, {code})"
-
-
-def unit_symbol(name: str) -> str:
-    """Return the short form of a length unit's name."""
-    return {"metre": "m", "US survey foot": "ft", "foot": "ft", "kilometre": "km"}.get(name, name)
-
-
-def require_projected(crs: Any, what: str, bounds: tuple[float, ...] | None = None) -> None:
-    """Raise a CRSError unless `crs` is projected; suggest a UTM zone where the bounds allow it."""
-    if crs is None:
-        raise CRSError(f"{what}: has no coordinate reference system.", hint='Name it with crs = "EPSG:....".')
-    if crs.is_projected:
-        return
-    hint = "Reproject it to a projected CRS (metres or feet), for example a UTM zone."
-    if crs.is_geographic and bounds is not None and all(map(math.isfinite, bounds)):
-        lon, lat = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
-        if -180 <= lon <= 180 and -80 <= lat <= 84:
-            zone = min(60, int((lon + 180) // 6) + 1)
-            hint = f"Reproject it, for example to EPSG:{(32600 if lat >= 0 else 32700) + zone} (UTM zone {zone})."
-    kind = "geographic (degrees)" if crs.is_geographic else "not projected"
-    raise CRSError(f"{what}: CRS {crs.to_string()} is {kind}; lengths need a projected CRS.", hint=hint)
+        kept = f"{self.n_cells:,} cells kept, cell {self.cell_size:g} {self.symbol}"
+        return f"Grid({rows} x {cols}, {kept}, {_crs_name(self.crs)})"
 
 
 def _cover(area: Any, x_min: float, y_max: float, size: float, rows: int, cols: int, rule: str) -> NDArray[np.bool_]:
