@@ -266,7 +266,7 @@ def test_a_folder_of_other_files_is_never_replaced(
 def _fail_midway(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
     """Make the writer fail after part of its output is on disk."""
     if name == "a.zarr":
-        monkeypatch.setattr(export, "_consolidate", _raising(error))
+        monkeypatch.setattr(export, "consolidate", _raising(error))
     elif name == "a.tif":
         monkeypatch.setattr(rasterio.io.BufferedDatasetWriter, "update_tags", _raising(error))
     elif name == "a.gpkg":

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from rtmdx.runs.provenance import build_info
     from rtmdx.runs.run import run
     from rtmdx.runs.study import Study
-    from rtmdx.space.density import density
-    from rtmdx.space.distance import distance
+    from rtmdx.space.density import density, density_array
+    from rtmdx.space.distance import distance, distance_array
+    from rtmdx.space.features import Features
     from rtmdx.space.frame import Frame
     from rtmdx.space.grid import Grid
     from rtmdx.space.layers import Events, RiskFactor, StudyArea
+    from rtmdx.space.zarr_store import stream_to_zarr
 
 _HOMES = {
     "Events": "rtmdx.space.layers",
+    "Features": "rtmdx.space.features",
     "Frame": "rtmdx.space.frame",
     "Grid": "rtmdx.space.grid",
     "RiskFactor": "rtmdx.space.layers",
@@ -32,13 +35,17 @@ _HOMES = {
     "StudyArea": "rtmdx.space.layers",
     "build_info": "rtmdx.runs.provenance",
     "density": "rtmdx.space.density",
+    "density_array": "rtmdx.space.density",
     "distance": "rtmdx.space.distance",
+    "distance_array": "rtmdx.space.distance",
     "run": "rtmdx.runs.run",
+    "stream_to_zarr": "rtmdx.space.zarr_store",
     "validity": "rtmdx.model.validity",
 }
 
 __all__ = [
     "Events",
+    "Features",
     "Frame",
     "Grid",
     "RiskFactor",
@@ -47,9 +54,12 @@ __all__ = [
     "StudyArea",
     "build_info",
     "density",
+    "density_array",
     "distance",
+    "distance_array",
     "errors",
     "run",
+    "stream_to_zarr",
     "validity",
 ]
 

@@ -11,14 +11,14 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtmdx.errors import InputError, MissingDependencyError
 from rtmdx.model.export_tables import TABLES, factor_table, tables
-from rtmdx.model.staging import replacing, require_own
+from rtmdx.space.staging import replacing, require_own
+from rtmdx.space.zarr_store import CHUNK, compressors, consolidate, spatial_attributes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-CHUNK = 1024
 
 _RASTERS = {
     "score": "Relative risk score: product of the relative risk values present, lowest cell 1",
@@ -78,23 +77,6 @@ def provenance_json(terrain: RiskTerrain, *, indent: int | None = None) -> str:
 
 # ---------------------------------------------------------------------------------------------- Zarr
 
-_CONVENTIONS = [
-    {
-        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/geo-proj/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
-        "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
-        "name": "proj",
-        "description": "Coordinate reference system information for geospatial data",
-    },
-    {
-        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/spatial/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/zarr-conventions/spatial/blob/v1/README.md",
-        "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
-        "name": "spatial",
-        "description": "Spatial coordinate information",
-    },
-]
-
 
 def write_zarr(
     terrain: RiskTerrain, path: str | os.PathLike[str], *, overwrite: bool = False, variables: bool = True
@@ -112,12 +94,9 @@ def write_zarr(
     OutputError
         `path` exists (and not `overwrite`, or it is no Zarr store), or cannot be written.
     """
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
     dataset = _dataset(terrain, variables)
     rows, cols = terrain.grid.shape
     chunks = (min(rows, CHUNK), min(cols, CHUNK))
-    compressors = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
     encoding: dict[str, dict[str, Any]] = {
         "spatial_ref": {"compressors": None},
         "x": {"compressors": None, "_FillValue": None},
@@ -125,12 +104,12 @@ def write_zarr(
     }
     for name, array in dataset.data_vars.items():
         fill = {"f": np.nan, "i": -1, "u": _OUTSIDE}[array.dtype.kind]
-        encoding[str(name)] = {"compressors": compressors, "chunks": chunks, "_FillValue": fill, "fill_value": fill}
+        encoding[str(name)] = {"compressors": compressors(), "chunks": chunks, "_FillValue": fill, "fill_value": fill}
     if overwrite:
         require_own(path, "Zarr store", set())
     with replacing(path, "Zarr store", overwrite=overwrite, folder=True) as new:
         dataset.to_zarr(new, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
-        _consolidate(new)
+        consolidate(new)
 
 
 def _dataset(terrain: RiskTerrain, variables: bool) -> xr.Dataset:
@@ -162,27 +141,13 @@ def _dataset(terrain: RiskTerrain, variables: bool) -> xr.Dataset:
     dataset = xr.Dataset(layers)
     dataset.attrs = {
         "title": terrain.title,
-        "Conventions": "CF-1.11",
         "schema_version": SCHEMA_VERSION,
         "study": _json(terrain.config),
         "provenance": _json(terrain.provenance),
         "model": _json(_model_record(terrain)),
-        "zarr_conventions": _CONVENTIONS,
-        **_crs_attributes(terrain),
-        "spatial:dimensions": ["y", "x"],
-        "spatial:bbox": list(grid.bounds),
-        "spatial:transform_type": "affine",
-        "spatial:transform": [float(v) for v in tuple(grid.transform)[:6]],
-        "spatial:shape": list(grid.shape),
-        "spatial:registration": "pixel",
+        **spatial_attributes(grid),
     }
     return dataset
-
-
-def _crs_attributes(terrain: RiskTerrain) -> dict[str, Any]:
-    crs = terrain.grid.crs
-    authority = crs.to_authority(min_confidence=100)
-    return {"proj:code": ":".join(authority)} if authority else {"proj:wkt2": crs.to_wkt()}
 
 
 def _model_record(terrain: RiskTerrain) -> dict[str, Any]:
@@ -199,21 +164,6 @@ def _model_record(terrain: RiskTerrain) -> dict[str, Any]:
         "formula": terrain.formula,
         "variables": terrain.table.to_dict(orient="records"),
     }
-
-
-def _consolidate(store: Path) -> None:
-    """Put the metadata of all arrays into the root's, where xarray looks for it first.
-
-    Zarr-Python can do it, but warns that the format's extension is not final; the store is whole here
-    and never written again, and a reader that does not know the key may ignore it.
-    """
-    root = store / "zarr.json"
-    group = json.loads(root.read_text(encoding="utf-8"))
-    members = {
-        file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in sorted(store.glob("*/zarr.json"))
-    }
-    group["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
-    root.write_text(json.dumps(group, indent=1), encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------- GeoTIFF

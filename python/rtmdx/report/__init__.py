@@ -29,8 +29,8 @@ def write_report(terrain: RiskTerrain, path: str | os.PathLike[str], *, overwrit
     OutputError
         `path` exists (and not `overwrite`), or cannot be written.
     """
-    from rtmdx.model.staging import replacing
     from rtmdx.report.html import render
+    from rtmdx.space.staging import replacing
 
     page = render(terrain)
     with replacing(path, "report", overwrite=overwrite) as new:

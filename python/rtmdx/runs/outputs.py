@@ -12,8 +12,8 @@ from typing import Any
 
 from rtmdx.errors import FileError, MissingDependencyError, OutputError
 from rtmdx.model import export
-from rtmdx.model.staging import replacing
 from rtmdx.model.terrain import RiskTerrain
+from rtmdx.space.staging import replacing
 
 __all__ = ["RESULT_FILE", "output_folder", "read_summary", "summary", "write_outputs"]
 

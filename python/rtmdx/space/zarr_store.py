@@ -1,0 +1,219 @@
+"""Rasters in Zarr: the conventions every store of ours follows, and rasters too large for memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtmdx.errors import Cancelled, InputError
+from rtmdx.space.arguments import Cancel, Progress, function
+from rtmdx.space.frame import Frame, Window
+from rtmdx.space.memory import require_bytes
+from rtmdx.space.staging import replacing, require_own
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["CHUNK", "compressors", "consolidate", "spatial_attributes", "stream_to_zarr"]
+
+CHUNK = 1024
+
+_CONVENTIONS = [
+    {
+        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/geo-proj/refs/tags/v1/schema.json",
+        "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
+        "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
+        "name": "proj",
+        "description": "Coordinate reference system information for geospatial data",
+    },
+    {
+        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/spatial/refs/tags/v1/schema.json",
+        "spec_url": "https://github.com/zarr-conventions/spatial/blob/v1/README.md",
+        "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
+        "name": "spatial",
+        "description": "Spatial coordinate information",
+    },
+]
+
+
+def stream_to_zarr(
+    compute: Callable[[Window], NDArray[Any]],
+    frame: Frame,
+    path: str | os.PathLike[str],
+    *,
+    name: str = "surface",
+    dtype: Any = "float32",
+    attrs: dict[str, Any] | None = None,
+    side: int = 4096,
+    overwrite: bool = False,
+    cancel: Cancel | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Compute a raster window by window into a Zarr store, in memory that does not grow with the raster.
+
+    One window is computed while the one before is compressed and written, so at most three are held.
+    Every operation gives a window the bits of the whole run, so the store holds what one array would.
+
+    Parameters
+    ----------
+    compute : callable
+        ``compute(window)`` returns that window's raster, shape (rows, columns), for example
+        ``lambda window: rtmdx.distance_array(features, frame, window=window)``. Make `features` once,
+        outside of it (`rtmdx.Features.of`).
+    frame : Frame or Grid
+        Outside a grid's mask a float raster is NaN, another 0.
+    path : path
+        Store to make; opened by ``xarray.open_zarr(path)``. It takes its name when whole.
+    name : str
+        Of the array, dims (y, x), chunks of 1024 x 1024.
+    dtype : dtype
+        Of the array.
+    attrs : dict, optional
+        Of the array: ``long_name``, ``units``.
+    side : int
+        Cells along a window; rounded up to whole chunks.
+    overwrite : bool
+        Replace a Zarr store that is there.
+    cancel : callable, optional
+        Asked before every window; a true value stops the run and leaves nothing.
+    progress : callable, optional
+        Called as ``progress(done, total)`` in windows.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        An argument is not usable, or `compute` returned another shape than the window's.
+    MemoryLimitError
+        Three windows would not fit in memory.
+    OutputError
+        `path` exists (and not `overwrite`, or is no Zarr store), or cannot be written.
+    Cancelled
+        `cancel` returned a true value.
+    """
+    kind = np.dtype(dtype)
+    if side < 1:
+        raise InputError(f"side: found {side!r}, expected a positive number of cells.")
+    side = math.ceil(side / CHUNK) * CHUNK
+    tell, asked = function(progress, "progress", "of (done, total)"), function(cancel, "cancel", "without arguments")
+    largest = (min(side, frame.shape[0]), min(side, frame.shape[1]))
+    require_bytes(3 * math.prod(largest) * kind.itemsize, "three windows", largest)
+    windows = list(frame.windows(side))
+    if overwrite:
+        require_own(path, "Zarr store", set())
+    with replacing(path, "Zarr store", overwrite=overwrite, folder=True) as new:
+        array = _create(new, frame, name, kind, attrs or {})
+        waiting: Future[None] | None = None
+        # One writer, so chunks are never shared; the engine releases the GIL, so both go on at once.
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            for done, window in enumerate(windows):
+                if asked is not None and asked():
+                    raise Cancelled("cancelled by the caller's check")
+                if tell is not None:
+                    tell(done, len(windows))
+                values = np.asarray(compute(window))
+                if values.shape != window[2:]:
+                    raise InputError(f"compute: returned the shape {values.shape} for a window of {window[2:]} cells.")
+                if waiting is not None:
+                    waiting.result()
+                waiting = writer.submit(_write, array, frame, window, values)
+            if waiting is not None:
+                waiting.result()
+        consolidate(new)
+    if tell is not None:
+        tell(len(windows), len(windows))
+    return Path(path)
+
+
+def compressors() -> tuple[Any, Any]:
+    """Blosc with byte shuffle, then CRC-32C: Blosc alone lets most flipped bits through."""
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    return BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()
+
+
+def spatial_attributes(frame: Frame) -> dict[str, Any]:
+    """Return a group's attributes that say where its rasters lie: the ``proj:`` and ``spatial:`` conventions."""
+    authority = frame.crs.to_authority(min_confidence=100)
+    return {
+        "Conventions": "CF-1.11",
+        "zarr_conventions": _CONVENTIONS,
+        **({"proj:code": ":".join(authority)} if authority else {"proj:wkt2": frame.crs.to_wkt()}),
+        "spatial:dimensions": ["y", "x"],
+        "spatial:bbox": list(frame.bounds),
+        "spatial:transform_type": "affine",
+        "spatial:transform": [float(v) for v in tuple(frame.transform)[:6]],
+        "spatial:shape": list(frame.shape),
+        "spatial:registration": "pixel",
+    }
+
+
+def consolidate(store: Path) -> None:
+    """Put the metadata of all arrays into the root's, where xarray looks for it first.
+
+    Zarr-Python can do it, but warns that the format's extension is not final; the store is whole here
+    and never written again, and a reader that does not know the key may ignore it.
+    """
+    root = store / "zarr.json"
+    group = json.loads(root.read_text(encoding="utf-8"))
+    members = {
+        file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in sorted(store.glob("*/zarr.json"))
+    }
+    group["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
+    root.write_text(json.dumps(group, indent=1), encoding="utf-8")
+
+
+def _create(store: Path, frame: Frame, name: str, kind: np.dtype[Any], attrs: dict[str, Any]) -> zarr.Array[Any]:
+    import zarr
+
+    # The coordinates and the grid mapping are those of any raster of the frame; only the array itself is new.
+    sample = frame.dataarray(np.empty((0, 0), dtype=kind), name, attrs, (0, 0, 0, 0))
+    plain: dict[str, Any] = {"compressors": None}
+    group = zarr.create_group(store, zarr_format=3, attributes=spatial_attributes(frame))
+    for axis, values in (("y", frame.y), ("x", frame.x)):
+        coordinate = group.create_array(axis, data=values, dimension_names=(axis,), **plain)
+        coordinate.attrs.update(sample.coords[axis].attrs)
+    mapping = group.create_array("spatial_ref", data=np.array(0, dtype=np.int64), dimension_names=(), **plain)
+    mapping.attrs.update(sample.coords["spatial_ref"].attrs)
+    fill = np.nan if kind.kind == "f" else 0
+    chunks = (min(CHUNK, max(frame.shape[0], 1)), min(CHUNK, max(frame.shape[1], 1)))
+    array = group.create_array(
+        name,
+        shape=frame.shape,
+        dtype=kind,
+        chunks=chunks,
+        dimension_names=("y", "x"),
+        compressors=compressors(),
+        fill_value=fill,
+    )
+    # As xarray writes it: the mapping is a coordinate, and a float's fill value means missing.
+    missing = {"_FillValue": _encoded_nan()} if kind.kind == "f" else {}
+    array.attrs.update({**sample.attrs, "coordinates": "spatial_ref", **missing})
+    return array
+
+
+def _encoded_nan() -> str:
+    """NaN as xarray writes a float ``_FillValue`` into Zarr attributes: its little-endian bytes in base64."""
+    import base64
+
+    return base64.standard_b64encode(np.array(np.nan, dtype="<f8").tobytes()).decode()
+
+
+def _write(array: zarr.Array[Any], frame: Frame, window: Window, values: NDArray[Any]) -> None:
+    row, col, height, width = window
+    mask = getattr(frame, "mask", None)
+    if mask is not None:
+        outside = ~mask[row : row + height, col : col + width]
+        values[outside] = np.nan if values.dtype.kind == "f" else 0
+    array[row : row + height, col : col + width] = values
