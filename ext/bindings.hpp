@@ -19,6 +19,8 @@ void register_errors(py::module_& m);
 void register_features(py::module_& m);
 void register_distance(py::module_& m);
 void register_density(py::module_& m);
+void register_zonal(py::module_& m);
+void register_focal(py::module_& m);
 void register_build_info(py::module_& m);
 
 // Read-only arrays: float64 or int64, C order, never copied (bound with noconvert).
@@ -64,6 +66,16 @@ RasterView<T> raster_view(py::array_t<T, 0>& out, const Window& window) {
     throw InvalidArgument("output array must be writable with contiguous rows");
   }
   return {out.mutable_data(), window.nrows, window.ncols, static_cast<std::int64_t>(out.strides(0) / size)};
+}
+
+// A raster to read, of whatever shape, its rows contiguous. Throws InvalidArgument otherwise.
+template <class T>
+RasterView<const T> raster_in(const py::array_t<T, 0>& in) {
+  const auto size = static_cast<py::ssize_t>(sizeof(T));
+  if (in.ndim() != 2 || (in.shape(1) > 1 && in.strides(1) != size) || in.strides(0) % size != 0) {
+    throw InvalidArgument("input raster must have two dimensions and contiguous rows");
+  }
+  return {in.data(), in.shape(0), in.shape(1), static_cast<std::int64_t>(in.strides(0) / size)};
 }
 
 }  // namespace rtmdx::bind

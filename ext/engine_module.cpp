@@ -2,10 +2,12 @@
 #include "bindings.hpp"
 
 PYBIND11_MODULE(_engine, m) {
-  m.doc() = "Compiled rasters of rtmdx: distance and density. Use rtmdx.space.surfaces, which checks its arguments.";
+  m.doc() = "The compiled engine of rtmdx. Use the functions of rtmdx and rtmdx.space, which check their arguments.";
   rtmdx::bind::register_errors(m);
   rtmdx::bind::register_features(m);
   rtmdx::bind::register_distance(m);
   rtmdx::bind::register_density(m);
+  rtmdx::bind::register_zonal(m);
+  rtmdx::bind::register_focal(m);
   rtmdx::bind::register_build_info(m);
 }

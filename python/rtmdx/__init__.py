@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from rtmdx.space.density import density, density_array
     from rtmdx.space.distance import distance, distance_array
     from rtmdx.space.features import Features
+    from rtmdx.space.focal import focal, focal_array
     from rtmdx.space.frame import Frame
     from rtmdx.space.grid import Grid
     from rtmdx.space.layers import Events, RiskFactor, StudyArea
     from rtmdx.space.zarr_store import stream_to_zarr
+    from rtmdx.space.zonal import coverage, zonal
 
 _HOMES = {
     "Events": "rtmdx.space.layers",
@@ -34,13 +36,17 @@ _HOMES = {
     "Study": "rtmdx.runs.study",
     "StudyArea": "rtmdx.space.layers",
     "build_info": "rtmdx.runs.provenance",
+    "coverage": "rtmdx.space.zonal",
     "density": "rtmdx.space.density",
     "density_array": "rtmdx.space.density",
     "distance": "rtmdx.space.distance",
     "distance_array": "rtmdx.space.distance",
+    "focal": "rtmdx.space.focal",
+    "focal_array": "rtmdx.space.focal",
     "run": "rtmdx.runs.run",
     "stream_to_zarr": "rtmdx.space.zarr_store",
     "validity": "rtmdx.model.validity",
+    "zonal": "rtmdx.space.zonal",
 }
 
 __all__ = [
@@ -53,14 +59,18 @@ __all__ = [
     "Study",
     "StudyArea",
     "build_info",
+    "coverage",
     "density",
     "density_array",
     "distance",
     "distance_array",
     "errors",
+    "focal",
+    "focal_array",
     "run",
     "stream_to_zarr",
     "validity",
+    "zonal",
 ]
 
 logging.getLogger("rtmdx").addHandler(logging.NullHandler())

@@ -88,6 +88,99 @@ def density(
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> None: ...
+@overload
+def zonal(
+    values: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    features: Features,
+    offsets: NDArray[np.int64],
+    grid: Grid,
+    *,
+    kind: str,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> dict[str, NDArray[np.float64]]: ...
+@overload
+def zonal(
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    features: Features,
+    offsets: NDArray[np.int64],
+    grid: Grid,
+    *,
+    kind: str,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> dict[str, NDArray[np.float64]]: ...
+def coverage(
+    features: Features,
+    offsets: NDArray[np.int64],
+    grid: Grid,
+    *,
+    kind: str,
+    limit: int,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def focal(
+    out: NDArray[np.float32],
+    values: NDArray[np.float32],
+    grid: Grid,
+    window: Window,
+    *,
+    radius: float,
+    shape: str,
+    statistic: str,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def focal(
+    out: NDArray[np.float64],
+    values: NDArray[np.float32],
+    grid: Grid,
+    window: Window,
+    *,
+    radius: float,
+    shape: str,
+    statistic: str,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def focal(
+    out: NDArray[np.float32],
+    values: NDArray[np.float64],
+    grid: Grid,
+    window: Window,
+    *,
+    radius: float,
+    shape: str,
+    statistic: str,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def focal(
+    out: NDArray[np.float64],
+    values: NDArray[np.float64],
+    grid: Grid,
+    window: Window,
+    *,
+    radius: float,
+    shape: str,
+    statistic: str,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
 def build_info() -> _BuildInfo: ...
 def native_errors() -> dict[str, str]: ...
 def raise_native(native: str, message: str) -> None: ...
