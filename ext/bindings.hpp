@@ -72,6 +72,7 @@ RasterView<T> raster_view(py::array_t<T, 0>& out, const Window& window) {
 template <class T>
 RasterView<const T> raster_in(const py::array_t<T, 0>& in) {
   const auto size = static_cast<py::ssize_t>(sizeof(T));
+  if (in.ndim() == 2 && in.size() == 0) return {nullptr, in.shape(0), in.shape(1)};
   if (in.ndim() != 2 || (in.shape(1) > 1 && in.strides(1) != size) || in.strides(0) % size != 0) {
     throw InvalidArgument("input raster must have two dimensions and contiguous rows");
   }

@@ -343,10 +343,13 @@ void ZoneScan::scan(const ZoneBand& band, Poll& poll, std::vector<CellRun>& runs
       if (share > rounding) runs.push_back({row, col, col + 1, share});
       before += cover;
       const std::int64_t next = e != end ? e->col : grid_.cols;
-      if (next > col + 1) {  // no edge in these cells: all or nothing
-        before = std::nearbyint(before);
-        magnitude = std::fabs(before);
-        if (before != 0.0) runs.push_back({row, col + 1, next, 1.0});
+      if (next > col + 1) {  // no edge but level ones in these cells: all hold the same share, mostly all or nothing
+        const double whole = std::nearbyint(before);
+        if (std::fabs(before - whole) <= rounding) {
+          before = whole;
+          magnitude = std::fabs(whole);
+        }
+        if (before != 0.0) runs.push_back({row, col + 1, next, std::min(std::fabs(before), 1.0)});
       }
     }
   }

@@ -122,4 +122,4 @@ def _spacing(at: NDArray[np.float64] | None, dim: str, name: str, frame: Frame |
 
 
 def _rows_contiguous(values: NDArray[Any]) -> bool:
-    return bool(values.shape[1] <= 1 or values.strides[1] == values.itemsize)
+    return bool(values.size and (values.shape[1] == 1 or values.strides[1] == values.itemsize))
