@@ -219,7 +219,8 @@ void ZoneScan::scan_lines(const ZoneBand& band, Poll& poll, std::vector<Entry>& 
   const auto piece = [&](std::int64_t row, double ax, double ay, double bx, double by) {
     if (!(std::max(ax, bx) >= 0.0 && std::min(ax, bx) <= cols)) return;
     if (std::min(ax, bx) == cols) {  // along the raster's right edge
-      entries.push_back({row, grid_.cols - 1, std::hypot((bx - ax) * grid_.dx, (by - ay) * grid_.dy), 0.0});
+      const double length = std::hypot((bx - ax) * grid_.dx, (by - ay) * grid_.dy);
+      if (length > 0.0) entries.push_back({row, grid_.cols - 1, length, 0.0});
       return;
     }
     each_column(ax, ay, bx, by, grid_.cols, [&](std::int64_t col, double x, double y, double x1, double y1) {

@@ -1,6 +1,7 @@
 // The tests' own little frame: cases that register themselves, checks that count.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <functional>

@@ -218,3 +218,13 @@ TEST(focal_is_the_sum_over_the_neighbourhood) {
     }
   }
 }
+
+// What the fuzzer found, kept.
+TEST(a_line_without_length_holds_nothing) {
+  const Grid g{0.0, 5.0, 1.0, 1.0, 5, 1};
+  Made made;
+  made.line({1, 4, 1, 4, 1, 4});  // on the raster's right edge
+  made.line({0.5, 4.5, 0.5, 4.5});
+  const std::vector<std::int64_t> offsets{0, 1, 2};
+  CHECK(coverage(zones_of(made, Kind::lines, offsets), g, 100, with(1)).zone.empty());
+}
