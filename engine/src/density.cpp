@@ -172,9 +172,8 @@ void line_gaussian(double* sums, const double* x, std::size_t n, double y, const
   }
 }
 
-void add_segment(Kernel kernel, const Scaled& scaled, const TileSums& tile, const Segment& g, double w) {
-  const double bx = g.ax + g.length * g.ex, by = g.ay + g.length * g.ey;
-  const Box box{std::min(g.ax, bx), std::min(g.ay, by), std::max(g.ax, bx), std::max(g.ay, by)};
+// `box` is the one that chose the tiles: a box from the rounded end of a very long segment would reach beyond them.
+void add_segment(Kernel kernel, const Scaled& scaled, const TileSums& tile, const Box& box, const Segment& g, double w) {
   const Cells rows = scaled.reached(box, tile.cells);
   for (std::int64_t r = rows.r0; r < rows.r1; ++r) {
     // Only the part of the segment within 1 of the row can reach its cells.
@@ -254,7 +253,7 @@ void compute(const Features& f, const Scaled& scaled, const Window& window, Kern
       add_point(kernel, scaled, tile, px[i], py[i], w * point_scale);
     } else if (i < first_polygon) {
       const std::size_t k = i - first_segment;
-      add_segment(kernel, scaled, tile, segments[k], segment_weight[k] * line_scale);
+      add_segment(kernel, scaled, tile, boxes[i], segments[k], segment_weight[k] * line_scale);
     } else {
       const std::size_t k = i - first_polygon;
       const double w = f.polygons.weights.empty() ? 1.0 : f.polygons.weights[k];
