@@ -19,7 +19,7 @@ from conftest import heed_interrupts
 from rtmdx import _engine, errors
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "engine").rglob("*.[ch]pp"))
+SOURCES = sorted(p for part in ("include", "src") for p in (ROOT / "engine" / part).rglob("*.[ch]pp"))
 NONE = np.empty(0)
 NO_XY = np.empty((0, 2))
 START = np.zeros(1, dtype=np.int64)
