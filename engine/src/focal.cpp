@@ -31,6 +31,72 @@ RTMDX_CLONES void add_difference(std::int64_t* to, const std::int64_t* more, con
   for (std::size_t i = 0; i < n; ++i) to[i] += more[i] - less[i];
 }
 
+template <class T>
+[[gnu::always_inline]] inline void load_numbers(double* to, const T* from, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const double v = static_cast<double>(from[i]);
+    to[i] = v == v ? v : 0.0;
+  }
+}
+
+RTMDX_CLONES void numbers(double* to, const float* from, std::size_t n) { load_numbers(to, from, n); }
+RTMDX_CLONES void numbers(double* to, const double* from, std::size_t n) { load_numbers(to, from, n); }
+
+RTMDX_CLONES void quotients(float* to, const double* sums, double by, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) to[i] = static_cast<float>(sums[i] / by);
+}
+
+RTMDX_CLONES void quotients(double* to, const double* sums, double by, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) to[i] = sums[i] / by;
+}
+
+// The pieces of the table that make up a run of cells, longest first.
+struct Pieces {
+  const double* from[64];
+  int count = 0;
+};
+
+// Adds the sums of K pieces to one row or to two; the sum is one expression, whichever it goes to.
+template <int K>
+[[gnu::always_inline]] inline void add_sums(double* __restrict__ a, double* __restrict__ b, const Pieces& pieces,
+                                            std::size_t n) {
+  const double* p[K];
+  for (int k = 0; k < K; ++k) p[k] = pieces.from[k];
+  if (b == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) {
+      double v = p[0][i];
+      for (int k = 1; k < K; ++k) v += p[k][i];
+      a[i] += v;
+    }
+    return;
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    double v = p[0][i];
+    for (int k = 1; k < K; ++k) v += p[k][i];
+    a[i] += v;
+    b[i] += v;
+  }
+}
+
+RTMDX_CLONES void add_few(double* a, double* b, const Pieces& pieces, std::size_t n) {
+  switch (pieces.count) {
+    case 1:
+      return add_sums<1>(a, b, pieces, n);
+    case 2:
+      return add_sums<2>(a, b, pieces, n);
+    case 3:
+      return add_sums<3>(a, b, pieces, n);
+    case 4:
+      return add_sums<4>(a, b, pieces, n);
+    case 5:
+      return add_sums<5>(a, b, pieces, n);
+    default:
+      return add_sums<6>(a, b, pieces, n);
+  }
+}
+
+constexpr int few = 6;
+
 // Rows of the neighbourhood whose chords have one length: offsets -up .. -down and down .. up.
 struct Chords {
   std::int64_t half;      // columns to either side
@@ -119,8 +185,6 @@ class Focal {
     if (gaps || (mean_ && !inner)) {
       counts.assign(cells, 0);
       count(t, counts, poll);
-    } else if (mean_) {
-      counts.assign(cells, shape_.cells());
     }
     write(t, sums, counts);
   }
@@ -133,11 +197,10 @@ class Focal {
   // The row's values from column c0 - side on, 0 for what is not there, as level 0 of the table.
   void load(const Tile& t, std::int64_t row, double* to) const {
     const std::int64_t first = t.c0 - shape_.side, last = t.c1 + shape_.side;
-    const T* from = values_.row(row);
-    for (std::int64_t c = first; c < last; ++c) {
-      const double v = c >= 0 && c < grid_.cols ? static_cast<double>(from[c]) : 0.0;
-      to[c - first] = v == v ? v : 0.0;
-    }
+    const std::int64_t c0 = std::max<std::int64_t>(first, 0), c1 = std::min(last, grid_.cols);
+    std::fill_n(to, c0 - first, 0.0);
+    numbers(to + (c0 - first), values_.row(row) + c0, static_cast<std::size_t>(c1 - c0));
+    std::fill_n(to + (c1 - first), last - c1, 0.0);
   }
 
   // Levels 1 .. of the table: level k holds sums of 2^k cells.
@@ -149,22 +212,21 @@ class Focal {
     }
   }
 
-  // to[i] = sum of `length` cells from `first` + i on.
-  void run_sums(const double* table, std::size_t stride, std::size_t first, std::size_t length, std::size_t n,
-                double* to) const {
-    bool empty = true;
+  // The pieces whose sum at i is that of `length` cells from `first` + i on.
+  Pieces pieces_of(const double* table, std::size_t stride, std::size_t first, std::size_t length) const {
+    Pieces out;
     for (std::size_t k = levels_; k-- > 0;) {
       const std::size_t step = std::size_t{1} << k;
       if ((length & step) == 0) continue;
-      const double* from = table + k * stride + first;
-      if (empty) {
-        std::copy_n(from, n, to);
-      } else {
-        add(to, from, n);
-      }
-      empty = false;
+      out.from[out.count++] = table + k * stride + first;
       first += step;
     }
+    return out;
+  }
+
+  static void sum_of(const Pieces& pieces, std::size_t n, double* to) {
+    std::copy_n(pieces.from[0], n, to);
+    for (int k = 1; k < pieces.count; ++k) add(to, pieces.from[k], n);
   }
 
   void add_circle(const Tile& t, std::vector<double>& sums, Poll& poll) const {
@@ -181,10 +243,19 @@ class Focal {
         const std::int64_t below0 = std::max(row + std::max<std::int64_t>(c.low, 1), t.r0);
         const std::int64_t below1 = std::min(row + c.high, t.r1 - 1);
         if (above0 > above1 && below0 > below1) continue;
-        run_sums(table.data(), stride, static_cast<std::size_t>(shape_.side - c.half),
-                 static_cast<std::size_t>(2 * c.half + 1), n, chord.data());
-        for (std::int64_t r = above0; r <= above1; ++r) add(line(sums, t, r), chord.data(), n);
-        for (std::int64_t r = below0; r <= below1; ++r) add(line(sums, t, r), chord.data(), n);
+        Pieces pieces = pieces_of(table.data(), stride, static_cast<std::size_t>(shape_.side - c.half),
+                                  static_cast<std::size_t>(2 * c.half + 1));
+        if (pieces.count > few || above1 - above0 > 0 || below1 - below0 > 0) {  // many pieces or many rows: sum once
+          sum_of(pieces, n, chord.data());
+          pieces.from[0] = chord.data();
+          pieces.count = 1;
+        }
+        std::int64_t above = above0, below = below0;
+        for (; above <= above1 && below <= below1; ++above, ++below) {
+          add_few(line(sums, t, above), line(sums, t, below), pieces, n);
+        }
+        for (; above <= above1; ++above) add_few(line(sums, t, above), nullptr, pieces, n);
+        for (; below <= below1; ++below) add_few(line(sums, t, below), nullptr, pieces, n);
       }
     }
   }
@@ -200,8 +271,8 @@ class Focal {
       poll();
       load(t, row, table.data());
       doubled(table.data(), stride, stride);
-      run_sums(table.data(), stride, 0, static_cast<std::size_t>(2 * shape_.side + 1), n,
-               column.data() + static_cast<std::size_t>(row - first) * n);
+      sum_of(pieces_of(table.data(), stride, 0, static_cast<std::size_t>(2 * shape_.side + 1)), n,
+             column.data() + static_cast<std::size_t>(row - first) * n);
     }
     const auto rows = static_cast<std::size_t>(t.r1 - t.r0);
     const auto length = static_cast<std::size_t>(2 * shape_.up + 1);
@@ -226,9 +297,9 @@ class Focal {
     const std::int64_t c1 = std::min(t.c1 + shape_.side, grid_.cols);
     for (std::int64_t row = t.top; row < t.bottom; ++row) {
       const T* from = values_.row(row);
-      bool found = false;
-      for (std::int64_t c = c0; c < c1; ++c) found |= from[c] != from[c];
-      if (found) return true;
+      int found = 0;
+      for (std::int64_t c = c0; c < c1; ++c) found |= from[c] != from[c] ? 1 : 0;
+      if (found != 0) return true;
     }
     return false;
   }
@@ -286,13 +357,14 @@ class Focal {
     for (std::int64_t r = t.r0; r < t.r1; ++r) {
       const std::size_t at = static_cast<std::size_t>(r - t.r0) * n;
       U* to = out_.row(r - window_.row0) + (t.c0 - window_.col0);
+      if (counts.empty()) {  // all of the neighbourhood counts
+        quotients(to, sums.data() + at, mean_ ? static_cast<double>(shape_.cells()) : 1.0, n);
+        continue;
+      }
       for (std::size_t i = 0; i < n; ++i) {
-        double v = sums[at + i];
-        if (!counts.empty()) {
-          if (counts[at + i] == 0) v = std::numeric_limits<double>::quiet_NaN();
-          if (mean_) v /= static_cast<double>(counts[at + i]);
-        }
-        to[i] = static_cast<U>(v);
+        const std::int64_t count = counts[at + i];
+        const double v = mean_ ? sums[at + i] / static_cast<double>(count) : sums[at + i];
+        to[i] = static_cast<U>(count == 0 ? std::numeric_limits<double>::quiet_NaN() : v);
       }
     }
   }
