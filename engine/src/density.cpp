@@ -104,6 +104,9 @@ struct Chord {
   double a, b, p2;
 };
 
+// A mean of the kernel, without the negative trace that rounding leaves at the support's edge or on a tiny segment.
+inline double positive(double v) { return v > 0.0 ? v : 0.0; }
+
 inline Chord chord(const Segment& g, double x, double y) {
   const double rx = x - g.ax, ry = y - g.ay;
   const double s0 = rx * g.ex + ry * g.ey;
@@ -129,7 +132,7 @@ RTMDX_CLONES void line_epanechnikov(double* sums, const double* x, std::size_t n
   for (std::size_t c = 0; c < n; ++c) {
     const Chord h = chord(g, x[c], y);
     const double m2 = (h.a * h.a + h.a * h.b + h.b * h.b) / 3.0;
-    sums[c] += w * ((h.b - h.a) * (1.0 - h.p2 - m2));
+    sums[c] += w * ((h.b - h.a) * positive(1.0 - h.p2 - m2));
   }
 }
 
@@ -141,7 +144,7 @@ RTMDX_CLONES void line_quartic(double* sums, const double* x, std::size_t n, dou
     const double m2 = (aa + ab + bb) / 3.0;
     const double m4 = (aa * aa + aa * ab + aa * bb + ab * bb + bb * bb) / 5.0;
     const double top = 1.0 - h.p2;
-    sums[c] += w * ((h.b - h.a) * (top * top - 2.0 * top * m2 + m4));
+    sums[c] += w * ((h.b - h.a) * positive(top * top - 2.0 * top * m2 + m4));
   }
 }
 
@@ -154,7 +157,7 @@ void line_triangular(double* sums, const double* x, std::size_t n, double y, con
       const double p = std::sqrt(h.p2);
       twice += h.p2 * (std::asinh(h.b / p) - std::asinh(h.a / p));
     }
-    sums[c] += w * (h.b - h.a - 0.5 * twice);
+    sums[c] += w * positive(h.b - h.a - 0.5 * twice);
   }
 }
 

@@ -236,3 +236,14 @@ TEST(a_segment_from_very_far_away) {
   density(made.view(), g, {0, 0, 5, 7}, Kernel::uniform, h, with(1), RasterView<double>(part.data(), 5, 7));
   for (std::size_t i = 0; i < part.size(); ++i) CHECK(part[i] == out[i / 7 * 55 + i % 7]);
 }
+
+TEST(a_tiny_segment_is_not_negative) {
+  const Grid g{0.0, -1.0, 2.5, 2.5, 61, 6};
+  Made made;
+  made.line({3.637978807091713e-11, -3.5, 3.666400516522117e-11, -3.5000000000002842});
+  std::vector<double> out(61 * 6);
+  for (const Kernel kernel : kernels) {
+    density(made.view(), g, all(g), kernel, 45.187031800758596, with(1), RasterView<double>(out.data(), 61, 6));
+    CHECK(*std::min_element(out.begin(), out.end()) >= 0.0);
+  }
+}
