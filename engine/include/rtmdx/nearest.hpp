@@ -1,47 +1,62 @@
-// The arithmetic of nearest-feature search: squared distances from one place to many candidates, and from the cells
-// of a small block to the nearest of them. Plain loops that vectorise; every value of a pair (place, candidate) comes
-// from one expression, so the minimum over any candidate set that holds the nearest gives the same bits.
+// Features prepared for nearest-feature search on one grid: made once, asked for any number of windows.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
-namespace rtmdx::nearest {
+#include "rtmdx/cancel.hpp"
+#include "rtmdx/features.hpp"
+#include "rtmdx/grid.hpp"
+#include "rtmdx/inside.hpp"
+#include "rtmdx/pairs.hpp"
+#include "rtmdx/prune.hpp"
 
-constexpr std::size_t lanes = 8;  // columns evaluated together
+namespace rtmdx {
 
-// Candidates as a structure of arrays: array k starts at data + k * stride.
-//   points    x, y
-//   segments  ax, ay, ux, uy, inv     from a along u = b - a; inv = 1 / |u|^2, or 0 for a segment without length
-constexpr std::size_t point_arrays = 2;
-constexpr std::size_t segment_arrays = 5;
-
-struct Candidates {
-  const double* data;
-  std::size_t stride;
-  std::size_t size;
-  std::size_t arrays;
-
-  const double* array(std::size_t k) const { return data + k * stride; }
-  bool points() const { return arrays == point_arrays; }
+// Which input geometry each point, line and polygon came from. Empty spans: they are numbered in this order.
+struct Sources {
+  Span<std::int64_t> points;
+  Span<std::int64_t> lines;
+  Span<std::int64_t> polygons;
 };
 
-struct Place {
-  double x;
-  double y;
+// Points, or segments where there are lines or polygons, in the grid's local coordinates, sorted along a space-filling
+// curve and packed into a tree of bounding boxes. Immutable: any number of threads may search it at once.
+class Nearest {
+ public:
+  // Keeps the view of the polygons: their arrays must outlive the object.
+  Nearest(const Features& features, const Sources& sources, const Grid& grid, const Run& run);
+
+  const Grid& grid() const { return grid_; }
+  const PolygonRows& polygons() const { return polygons_; }
+  bool points() const { return points_; }
+  std::size_t size() const { return size_; }
+  std::size_t arrays(bool with_index) const {
+    return (points_ ? pairs::point_arrays : pairs::segment_arrays) + (with_index ? 1 : 0);
+  }
+
+  // Far above the rounding of any distance here, far below any distance that matters.
+  double slack() const { return 1e-12 * scale_; }
+
+  // Copies to `to` every candidate that can be nearest to, and within `reach` of, a place in the box; few others.
+  void around(Metric metric, const Box& box, double reach, bool with_index, Gathered& to) const;
+
+ private:
+  static constexpr std::size_t group = 8;   // candidates in a lowest box
+  static constexpr std::size_t fan = 8;     // boxes in a box
+
+  struct Search;
+  void index_boxes(Poll& poll);
+
+  Grid grid_;
+  PolygonRows polygons_;
+  bool points_ = true;
+  std::size_t size_ = 0;
+  double scale_ = 0.0;
+  std::vector<double> data_;              // arrays with the index, each of size_ values
+  std::vector<std::vector<Box>> levels_;  // lowest first; the last has at most `fan` boxes
 };
 
-// d2[i] = squared distance from p to candidate i; returns the smallest (+inf for none).
-double squared(const Candidates& candidates, Place p, double* d2);
-
-// The place on candidate i nearest to p.
-Place foot(const Candidates& candidates, std::size_t i, Place p);
-
-// keep[i] = 1 if candidate i is as near as limit2[k] to at least one of the four corners.
-void near_any_corner(const Candidates& candidates, const Place corner[4], const double limit2[4],
-                     unsigned char* keep);
-
-// d2[r * lanes + k] = squared distance from (x[k], y[r]) to the nearest candidate.
-void block(const Candidates& candidates, const double x[lanes], const double* y, std::size_t rows, double* d2);
-
-}  // namespace rtmdx::nearest
+}  // namespace rtmdx

@@ -1,0 +1,199 @@
+// The descent over tiles that distance, bands and allocation share.
+//
+// Every task tile asks the prepared features for the candidates that can be nearest to one of its cells; a tile's
+// survivors are handed to its four quarters, until few candidates or few cells are left, and those are evaluated one by
+// one. A cell's value is the least of one expression over all features, whatever the tiling and the window.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "rtmdx/nearest.hpp"
+#include "rtmdx/parallel.hpp"
+#include "rtmdx/prune.hpp"
+
+namespace rtmdx::descent {
+
+constexpr std::int64_t leaf_cells = 8;    // side of the smallest tile
+constexpr std::int64_t task_cells = 128;  // side of the tile that one thread finishes alone
+
+// A rectangle of cells, inside its power-of-two tile of the whole grid.
+struct Tile {
+  std::int64_t row0, col0;  // of the aligned tile
+  std::int64_t side;
+  std::int64_t r0, r1, c0, c1;  // its cells inside the window
+
+  // The k-th quarter; false if it has no cell inside the window.
+  bool quarter(int k, Tile& child) const {
+    const std::int64_t half = side / 2;
+    child.side = half;
+    child.row0 = row0 + (k / 2) * half;
+    child.col0 = col0 + (k % 2) * half;
+    child.r0 = std::max(r0, child.row0);
+    child.r1 = std::min(r1, child.row0 + half);
+    child.c0 = std::max(c0, child.col0);
+    child.c1 = std::min(c1, child.col0 + half);
+    return child.r0 < child.r1 && child.c0 < child.c1;
+  }
+};
+
+// So few candidates cost less to evaluate in all cells of a tile than to prune for its quarters.
+inline std::size_t few(std::int64_t side) { return side <= 16 ? 8 : side <= 32 ? 5 : 3; }
+
+// Memory of one thread, kept from task to task.
+struct Scratch {
+  Room room;
+  std::array<Gathered, 5> levels;  // the task's own, then sides 64, 32, 16, 8
+};
+
+class Scratches {
+ public:
+  std::unique_ptr<Scratch> take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.empty()) return std::make_unique<Scratch>();
+    std::unique_ptr<Scratch> last = std::move(free_.back());
+    free_.pop_back();
+    return last;
+  }
+  void give(std::unique_ptr<Scratch> scratch) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(scratch));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Scratch>> free_;
+};
+
+// What is asked: cells farther than `reach` hold nothing.
+struct Question {
+  const Nearest& features;
+  Metric metric;
+  Window window;
+  double reach;
+  const std::vector<std::uint8_t>& inside;  // of the window's cells; empty if none is
+};
+
+enum class Enclosed { none, some, all };
+
+// Output has
+//   static constexpr bool indexed                    whether cells() wants the nearest candidate's index
+//   void nothing(tile)                               every cell is beyond reach
+//   void enclosed(tile)                              every cell is inside a polygon
+//   bool settle(tile, seen, enclosed)                writes the tile if what pruning has seen decides it
+//   void cells(row, col, n, value, index, inside)    n cells of a row, at most pairs::lanes; inside may be null
+template <class Output>
+class Descent {
+ public:
+  Descent(const Question& question, const Output& out) : q_(question), out_(out) {}
+
+  void run(const Run& how) {
+    const Window& w = q_.window;
+    const std::int64_t top = w.row0 / task_cells, left = w.col0 / task_cells;
+    const std::int64_t down = (w.row1() - 1) / task_cells - top + 1, across = (w.col1() - 1) / task_cells - left + 1;
+    parallel_for(static_cast<std::size_t>(down * across), how, [&](std::size_t block, Poll& poll) {
+      const std::int64_t row0 = (top + static_cast<std::int64_t>(block) / across) * task_cells;
+      const std::int64_t col0 = (left + static_cast<std::int64_t>(block) % across) * task_cells;
+      const Tile tile{row0, col0, task_cells, std::max(row0, w.row0), std::min(row0 + task_cells, w.row1()),
+                      std::max(col0, w.col0), std::min(col0 + task_cells, w.col1())};
+      std::unique_ptr<Scratch> scratch = scratches_.take();
+      task(tile, *scratch, poll);
+      scratches_.give(std::move(scratch));
+    }, Loop::main);
+  }
+
+ private:
+  void task(const Tile& tile, Scratch& s, Poll& poll) {
+    const Enclosed in = enclosed(tile);
+    if (in == Enclosed::all) return out_.enclosed(tile);
+    Gathered& own = s.levels[0];
+    q_.features.around(q_.metric, box(tile), q_.reach, Output::indexed, own);
+    poll();
+    const pairs::Candidates all = own.view(q_.features.points());
+    Gathered& pruned = s.levels[1];
+    const Seen seen = prune(q_.metric, box(tile), q_.reach, q_.features.slack(), all,
+                            q_.features.arrays(Output::indexed), few(tile.side), s.room, pruned);
+    std::swap(own, pruned);
+    finish(tile, own.view(q_.features.points()), seen, in, 1, s, poll);
+  }
+
+  void finish(const Tile& tile, const pairs::Candidates& candidates, const Seen& seen, Enclosed in, std::size_t depth,
+              Scratch& s, Poll& poll) {
+    if (candidates.size == 0 && in == Enclosed::none) return out_.nothing(tile);
+    if (out_.settle(tile, seen, in)) return;
+    if (candidates.size <= few(tile.side) || tile.side <= leaf_cells) return evaluate(tile, candidates, poll);
+    if (candidates.size * static_cast<std::size_t>(tile.side) > 4096) poll();
+    Tile child;
+    for (int k = 0; k < 4; ++k) {
+      if (!tile.quarter(k, child)) continue;
+      const Enclosed here = in == Enclosed::none ? in : enclosed(child);
+      if (here == Enclosed::all) {
+        out_.enclosed(child);
+        continue;
+      }
+      Gathered& level = s.levels[depth];
+      const Seen now = prune(q_.metric, box(child), q_.reach, q_.features.slack(), candidates,
+                             q_.features.arrays(Output::indexed), few(child.side), s.room, level);
+      finish(child, level.view(candidates.points), now, here, depth + 1, s, poll);
+    }
+  }
+
+  void evaluate(const Tile& tile, const pairs::Candidates& candidates, Poll& poll) {
+    constexpr auto wide = static_cast<std::int64_t>(pairs::lanes);
+    const Grid& grid = q_.features.grid();
+    double x[pairs::lanes], y[leaf_cells], value[pairs::lanes * leaf_cells], index[pairs::lanes * leaf_cells];
+    for (std::int64_t r = tile.r0; r < tile.r1; r += leaf_cells) {
+      const std::int64_t rows = std::min(leaf_cells, tile.r1 - r);
+      const auto strips = (static_cast<std::size_t>(rows) + pairs::strip - 1) / pairs::strip * pairs::strip;
+      for (std::size_t i = 0; i < strips; ++i) y[i] = grid.centre_y(r + static_cast<std::int64_t>(i));
+      if (candidates.size > 512) poll();
+      for (std::int64_t c = tile.c0; c < tile.c1; c += wide) {
+        for (std::size_t k = 0; k < pairs::lanes; ++k) x[k] = grid.centre_x(c + static_cast<std::int64_t>(k));
+        pairs::block(q_.metric, candidates, x, y, strips, value);
+        if (Output::indexed) pairs::block_index(q_.metric, candidates, x, y, strips, value, index);
+        const std::int64_t cols = std::min(wide, tile.c1 - c);
+        for (std::int64_t i = 0; i < rows; ++i) {
+          const std::uint8_t* in = q_.inside.empty() ? nullptr : inside_row(r + i) + c;
+          out_.cells(r + i, c, cols, value + i * wide, index + i * wide, in);
+        }
+      }
+    }
+  }
+
+  const std::uint8_t* inside_row(std::int64_t r) const {
+    return q_.inside.data() + (r - q_.window.row0) * q_.window.ncols - q_.window.col0;
+  }
+
+  Enclosed enclosed(const Tile& tile) const {
+    if (q_.inside.empty()) return Enclosed::none;
+    const std::uint8_t first = inside_row(tile.r0)[tile.c0];
+    for (std::int64_t r = tile.r0; r < tile.r1; ++r) {
+      const std::uint8_t* row = inside_row(r);
+      std::uint8_t differ = 0;
+      for (std::int64_t c = tile.c0; c < tile.c1; ++c) differ |= static_cast<std::uint8_t>(row[c] ^ first);
+      if (differ != 0) return Enclosed::some;
+    }
+    return first != 0 ? Enclosed::all : Enclosed::none;
+  }
+
+  Box box(const Tile& t) const {
+    const Grid& g = q_.features.grid();
+    return {g.centre_x(t.c0), g.centre_y(t.r0), g.centre_x(t.c1 - 1), g.centre_y(t.r1 - 1)};
+  }
+
+  const Question& q_;
+  const Output& out_;
+  Scratches scratches_;
+};
+
+// The largest value whose distance is at most `limit`: compares values where distances are meant, with the same answer.
+double largest_value(Metric metric, double limit);
+
+// The error of an allocation that failed, with what was asked.
+OutOfMemory no_memory(const char* what, const Nearest& features, const Window& window);
+
+}  // namespace rtmdx::descent

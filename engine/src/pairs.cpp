@@ -1,0 +1,243 @@
+#include "rtmdx/pairs.hpp"
+
+#include <limits>
+
+#include "rtmdx/clones.hpp"
+
+namespace rtmdx::pairs {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// min and max in the operand order that is one instruction and leaves the result free of branches
+inline double least(double a, double b) { return a < b ? a : b; }
+inline double most(double a, double b) { return a > b ? a : b; }
+
+// A candidate, its direction taken once for all the cells of a block.
+struct Point {
+  double px, py;
+};
+
+struct Segment {
+  double ax, ay, bx, by, ux, uy, inv;
+};
+
+struct EuclideanPoint : Point {
+  static EuclideanPoint at(const double* const* a, std::size_t i) { return {{a[0][i], a[1][i]}}; }
+  double operator()(double x, double y) const {
+    const double ex = x - px;
+    const double ey = y - py;
+    return ex * ex + ey * ey;
+  }
+};
+
+struct ManhattanPoint : Point {
+  static ManhattanPoint at(const double* const* a, std::size_t i) { return {{a[0][i], a[1][i]}}; }
+  double operator()(double x, double y) const { return std::fabs(x - px) + std::fabs(y - py); }
+};
+
+// Beside the segment the cross product gives the distance, exactly 0 on axis-parallel segments; past an end, that end.
+struct EuclideanSegment : Segment {
+  static EuclideanSegment at(const double* const* a, std::size_t i) {
+    return {{a[0][i], a[1][i], a[2][i], a[3][i], a[2][i] - a[0][i], a[3][i] - a[1][i], a[4][i]}};
+  }
+  double along(double x, double y) const { return ((x - ax) * ux + (y - ay) * uy) * inv; }
+  double operator()(double x, double y) const {
+    const double rx = x - ax;
+    const double ry = y - ay;
+    const double t = (rx * ux + ry * uy) * inv;
+    const double cross = rx * uy - ry * ux;
+    const double side = cross * cross * inv;
+    const double sx = x - bx;
+    const double sy = y - by;
+    const double end_a = rx * rx + ry * ry;
+    const double end_b = sx * sx + sy * sy;
+    const double beyond_a = t < 1.0 ? side : end_b;
+    return t > 0.0 ? beyond_a : end_a;
+  }
+};
+
+// The distance along the segment is convex, with its least value where the segment crosses the place's row or column
+// line, whichever the segment runs more across; if it doesn't get there, at the end on that side.
+struct ManhattanSegment : Segment {
+  double wx, wy;  // 1 / u of the axis the segment runs more along, 0 for the other
+  static ManhattanSegment at(const double* const* a, std::size_t i) {
+    ManhattanSegment s;
+    s.ax = a[0][i], s.ay = a[1][i], s.bx = a[2][i], s.by = a[3][i], s.inv = a[4][i];
+    s.ux = s.bx - s.ax;
+    s.uy = s.by - s.ay;
+    const bool across = std::fabs(s.ux) >= std::fabs(s.uy);
+    const double u = across ? s.ux : s.uy;
+    const double w = s.inv > 0.0 ? 1.0 / u : 0.0;
+    s.wx = across ? w : 0.0;
+    s.wy = across ? 0.0 : w;
+    return s;
+  }
+  double along(double x, double y) const { return (x - ax) * wx + (y - ay) * wy; }
+  double operator()(double x, double y) const {
+    const double rx = x - ax;
+    const double ry = y - ay;
+    const double t = rx * wx + ry * wy;
+    const double side = std::fabs((rx * uy - ry * ux) * (wx + wy));
+    const double end_a = std::fabs(rx) + std::fabs(ry);
+    const double end_b = std::fabs(x - bx) + std::fabs(y - by);
+    const double beyond_a = t < 1.0 ? side : end_b;
+    return t > 0.0 ? beyond_a : end_a;
+  }
+};
+
+struct Arrays {
+  const double* at[segment_arrays];
+};
+
+Arrays arrays(const Candidates& c) {
+  Arrays a{};
+  for (std::size_t k = 0; k < (c.points ? point_arrays : segment_arrays); ++k) a.at[k] = c.array(k);
+  return a;
+}
+
+RTMDX_CLONES double minimum(const double* values, std::size_t n) {
+  double best[lanes];
+  for (std::size_t k = 0; k < lanes; ++k) best[k] = infinity;
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (std::size_t k = 0; k < lanes; ++k) best[k] = least(values[i + k], best[k]);
+  }
+  for (; i < n; ++i) best[0] = least(values[i], best[0]);
+  for (std::size_t k = 1; k < lanes; ++k) best[0] = least(best[k], best[0]);
+  return best[0];
+}
+
+// The loops, once for every kind of pair. Clones cannot be templates, so the macro below names each kind's.
+template <class Pair>
+[[gnu::always_inline]] inline void values_loop(const double* const* a, std::size_t n, double x, double y,
+                                                       double* value) {
+  for (std::size_t i = 0; i < n; ++i) value[i] = Pair::at(a, i)(x, y);
+}
+
+template <class Pair>
+[[gnu::always_inline]] inline void corners_loop(const double* const* a, std::size_t n, const Place* c,
+                                                        const double* limit, double* over) {
+  const double x0 = c[0].x, y0 = c[0].y, x1 = c[3].x, y1 = c[3].y;
+  const double l0 = limit[0], l1 = limit[1], l2 = limit[2], l3 = limit[3];
+  for (std::size_t i = 0; i < n; ++i) {
+    const Pair pair = Pair::at(a, i);
+    const double top = least(pair(x0, y0) - l0, pair(x1, y0) - l1);
+    const double bottom = least(pair(x0, y1) - l2, pair(x1, y1) - l3);
+    over[i] = least(top, bottom);
+  }
+}
+
+template <class Pair>
+[[gnu::always_inline]] inline void block_loop(const double* const* a, std::size_t n, const double* x,
+                                                      const double* y, std::size_t rows, double* value) {
+  static_assert(strip == 4, "four rows below");
+  for (std::size_t r = 0; r < rows; r += strip) {
+    double b0[lanes], b1[lanes], b2[lanes], b3[lanes];
+    for (std::size_t k = 0; k < lanes; ++k) b0[k] = b1[k] = b2[k] = b3[k] = infinity;
+    const double y0 = y[r], y1 = y[r + 1], y2 = y[r + 2], y3 = y[r + 3];
+    for (std::size_t i = 0; i < n; ++i) {
+      const Pair pair = Pair::at(a, i);
+      for (std::size_t k = 0; k < lanes; ++k) {
+        b0[k] = least(pair(x[k], y0), b0[k]);
+        b1[k] = least(pair(x[k], y1), b1[k]);
+        b2[k] = least(pair(x[k], y2), b2[k]);
+        b3[k] = least(pair(x[k], y3), b3[k]);
+      }
+    }
+    double* to = value + r * lanes;
+    for (std::size_t k = 0; k < lanes; ++k) {
+      to[k] = b0[k];
+      to[lanes + k] = b1[k];
+      to[2 * lanes + k] = b2[k];
+      to[3 * lanes + k] = b3[k];
+    }
+  }
+}
+
+template <class Pair>
+[[gnu::always_inline]] inline void index_loop(const double* const* a, const double* index, std::size_t n,
+                                                      const double* x, const double* y, std::size_t rows,
+                                                      const double* value, double* nearest) {
+  for (std::size_t k = 0; k < rows * lanes; ++k) nearest[k] = infinity;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Pair pair = Pair::at(a, i);
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t k = 0; k < lanes; ++k) {
+        const double now = nearest[r * lanes + k];
+        const double other = least(index[i], now);
+        nearest[r * lanes + k] = pair(x[k], y[r]) <= value[r * lanes + k] ? other : now;
+      }
+    }
+  }
+}
+
+#define RTMDX_PAIR_LOOPS(Pair)                                                                                        \
+  RTMDX_CLONES void values_##Pair(const double* const* a, std::size_t n, double x, double y, double* value) {        \
+    values_loop<Pair>(a, n, x, y, value);                                                                             \
+  }                                                                                                                   \
+  RTMDX_CLONES void corners_##Pair(const double* const* a, std::size_t n, const Place* c, const double* limit,       \
+                                   double* over) {                                                                    \
+    corners_loop<Pair>(a, n, c, limit, over);                                                                         \
+  }                                                                                                                   \
+  RTMDX_CLONES void block_##Pair(const double* const* a, std::size_t n, const double* x, const double* y,            \
+                                 std::size_t rows, double* value) {                                                   \
+    block_loop<Pair>(a, n, x, y, rows, value);                                                                        \
+  }                                                                                                                   \
+  RTMDX_CLONES void index_##Pair(const double* const* a, const double* index, std::size_t n, const double* x,        \
+                                 const double* y, std::size_t rows, const double* value, double* nearest) {           \
+    index_loop<Pair>(a, index, n, x, y, rows, value, nearest);                                                        \
+  }
+
+RTMDX_PAIR_LOOPS(EuclideanPoint)
+RTMDX_PAIR_LOOPS(EuclideanSegment)
+RTMDX_PAIR_LOOPS(ManhattanPoint)
+RTMDX_PAIR_LOOPS(ManhattanSegment)
+#undef RTMDX_PAIR_LOOPS
+
+}  // namespace
+
+#define RTMDX_FOR_PAIR(loop, ...)                                           \
+  do {                                                                      \
+    if (metric == Metric::euclidean) {                                      \
+      c.points ? loop##_EuclideanPoint(__VA_ARGS__) : loop##_EuclideanSegment(__VA_ARGS__); \
+    } else {                                                                \
+      c.points ? loop##_ManhattanPoint(__VA_ARGS__) : loop##_ManhattanSegment(__VA_ARGS__); \
+    }                                                                       \
+  } while (false)
+
+double values(Metric metric, const Candidates& c, Place p, double* value) {
+  const Arrays a = arrays(c);
+  RTMDX_FOR_PAIR(values, a.at, c.size, p.x, p.y, value);
+  return minimum(value, c.size);
+}
+
+Place foot(Metric metric, const Candidates& c, std::size_t i, Place p) {
+  const Arrays a = arrays(c);
+  if (c.points) return {a.at[0][i], a.at[1][i]};
+  const double t = metric == Metric::euclidean ? EuclideanSegment::at(a.at, i).along(p.x, p.y)
+                                               : ManhattanSegment::at(a.at, i).along(p.x, p.y);
+  const double s = least(most(t, 0.0), 1.0);
+  return {a.at[0][i] + s * (a.at[2][i] - a.at[0][i]), a.at[1][i] + s * (a.at[3][i] - a.at[1][i])};
+}
+
+void near_any_corner(Metric metric, const Candidates& c, const Place corner[4], const double limit[4], double* over) {
+  const Arrays a = arrays(c);
+  RTMDX_FOR_PAIR(corners, a.at, c.size, corner, limit, over);
+}
+
+void block(Metric metric, const Candidates& c, const double x[lanes], const double* y, std::size_t rows,
+           double* value) {
+  const Arrays a = arrays(c);
+  RTMDX_FOR_PAIR(block, a.at, c.size, x, y, rows, value);
+}
+
+void block_index(Metric metric, const Candidates& c, const double x[lanes], const double* y, std::size_t rows,
+                 const double* value, double* index) {
+  const Arrays a = arrays(c);
+  RTMDX_FOR_PAIR(index, a.at, c.index(), c.size, x, y, rows, value, index);
+}
+
+#undef RTMDX_FOR_PAIR
+
+}  // namespace rtmdx::pairs
