@@ -236,6 +236,8 @@ struct Nearest::Search {
   double best = infinity;  // value
   std::size_t champion = 0;
   const Rule* rule = nullptr;
+  std::size_t most = 0;
+  std::size_t collected = 0;
   std::vector<std::size_t>* runs = nullptr;  // first and last candidate of each run collected
 
   pairs::Candidates candidates(std::size_t first, std::size_t last) const {
@@ -250,13 +252,15 @@ struct Nearest::Search {
   }
 
   void nearest(std::size_t level, std::size_t node) {
-    std::array<std::pair<double, std::size_t>, fan> order;
+    std::array<std::pair<double, std::size_t>, fan> order;  // nearest box first
     std::size_t n = 0;
     children(level, node, [&](std::size_t i) {
       const double v = value_to(metric, middle, of.levels_[level][i]);
-      if (v < best) order[n++] = {v, i};
+      if (!(v < best)) return;
+      std::size_t k = n++;
+      for (; k > 0 && order[k - 1].first > v; --k) order[k] = order[k - 1];
+      order[k] = {v, i};
     });
-    std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n));
     for (std::size_t k = 0; k < n; ++k) {
       if (!(order[k].first < best)) return;
       const std::size_t i = order[k].second;
@@ -276,6 +280,7 @@ struct Nearest::Search {
 
   void collect(std::size_t level, std::size_t node) {
     children(level, node, [&](std::size_t i) {
+      if (collected > most) return;
       const Box& box = of.levels_[level][i];
       if (value_to(metric, middle, box) > rule->within) return;
       bool near = false;
@@ -283,6 +288,7 @@ struct Nearest::Search {
       if (!near) return;
       if (level > 0) return collect(level - 1, i);
       const std::size_t first = i * group, last = std::min(first + group, of.size_);
+      collected += last - first;
       if (!runs->empty() && runs->back() == first) {
         runs->back() = last;
       } else {
@@ -293,20 +299,35 @@ struct Nearest::Search {
   }
 };
 
-void Nearest::around(Metric metric, const Box& box, double reach, bool with_index, Gathered& to) const {
-  to.size = 0;
-  if (size_ == 0) return;
+Nearest::Found Nearest::around(Metric metric, const Box& box, double reach, bool with_index, std::size_t most,
+                               std::size_t guess, std::vector<std::size_t>& runs, Gathered& to) const {
+  Found found;
+  to.size = to.stride = 0;
+  found.seen.best = infinity;
+  if (size_ == 0) return found;
   Search s{*this, metric, box.middle()};
+  if (guess != nobody) {
+    double value;
+    s.best = pairs::values(metric, s.candidates(guess, guess + 1), s.middle, &value);
+    s.champion = guess;
+  }
   s.nearest(levels_.size() - 1, 0);
-  Rule rule(metric, box, pairs::distance_of(metric, s.best), reach, slack());
-  if (rule.empty) return;
+  found.champion = s.champion;
+  found.seen.best = pairs::distance_of(metric, s.best);
+  Rule rule(metric, box, found.seen.best, reach, slack());
+  found.seen.radius = rule.radius;
+  if (rule.empty) return found;
   rule.see(pairs::foot(metric, s.candidates(s.champion, s.champion + 1), 0, s.middle));
   s.rule = &rule;
-  std::vector<std::size_t> runs;
+  s.most = most;
+  runs.clear();
   s.runs = &runs;
   s.collect(levels_.size() - 1, 0);
-  for (std::size_t k = 0; k < runs.size(); k += 2) to.size += runs[k + 1] - runs[k];
-  to.stride = to.size;
+  if (s.collected > most) {
+    found.complete = false;
+    return found;
+  }
+  to.size = to.stride = s.collected;
   const std::size_t n = arrays(with_index);
   if (to.data.size() < n * to.size) to.data.resize(n * to.size);
   double* at = to.data.data();
@@ -315,6 +336,7 @@ void Nearest::around(Metric metric, const Box& box, double reach, bool with_inde
       at = std::copy(data_.data() + array * size_ + runs[k], data_.data() + array * size_ + runs[k + 1], at);
     }
   }
+  return found;
 }
 
 }  // namespace rtmdx

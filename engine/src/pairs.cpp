@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "rtmdx/clones.hpp"
+#include "rtmdx/vec.hpp"
 
 namespace rtmdx::pairs {
 namespace {
@@ -10,8 +11,14 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 // min and max in the operand order that is one instruction and leaves the result free of branches
-inline double least(double a, double b) { return a < b ? a : b; }
-inline double most(double a, double b) { return a > b ? a : b; }
+template <class V>
+[[gnu::always_inline]] inline V least(const V& a, const V& b) {
+  return a < b ? a : b;
+}
+template <class V>
+[[gnu::always_inline]] inline V size(const V& a) {
+  return a < 0.0 ? -a : a;
+}
 
 // A candidate, its direction taken once for all the cells of a block.
 struct Point {
@@ -19,41 +26,46 @@ struct Point {
 };
 
 struct Segment {
-  double ax, ay, bx, by, ux, uy, inv;
+  double ax, ay, bx, by, ux, uy, inv, uu;
 };
 
 struct EuclideanPoint : Point {
   static EuclideanPoint at(const double* const* a, std::size_t i) { return {{a[0][i], a[1][i]}}; }
-  double operator()(double x, double y) const {
-    const double ex = x - px;
-    const double ey = y - py;
+  template <class V>
+  [[gnu::always_inline]] V operator()(const V& x, const V& y) const {
+    const V ex = x - px;
+    const V ey = y - py;
     return ex * ex + ey * ey;
   }
 };
 
 struct ManhattanPoint : Point {
   static ManhattanPoint at(const double* const* a, std::size_t i) { return {{a[0][i], a[1][i]}}; }
-  double operator()(double x, double y) const { return std::fabs(x - px) + std::fabs(y - py); }
+  template <class V>
+  [[gnu::always_inline]] V operator()(const V& x, const V& y) const { return size(x - px) + size(y - py); }
 };
 
 // Beside the segment the cross product gives the distance, exactly 0 on axis-parallel segments; past an end, that end.
 struct EuclideanSegment : Segment {
   static EuclideanSegment at(const double* const* a, std::size_t i) {
-    return {{a[0][i], a[1][i], a[2][i], a[3][i], a[2][i] - a[0][i], a[3][i] - a[1][i], a[4][i]}};
+    const double ux = a[2][i] - a[0][i];
+    const double uy = a[3][i] - a[1][i];
+    return {{a[0][i], a[1][i], a[2][i], a[3][i], ux, uy, a[4][i], ux * ux + uy * uy}};
   }
   double along(double x, double y) const { return ((x - ax) * ux + (y - ay) * uy) * inv; }
-  double operator()(double x, double y) const {
-    const double rx = x - ax;
-    const double ry = y - ay;
-    const double t = (rx * ux + ry * uy) * inv;
-    const double cross = rx * uy - ry * ux;
-    const double side = cross * cross * inv;
-    const double sx = x - bx;
-    const double sy = y - by;
-    const double end_a = rx * rx + ry * ry;
-    const double end_b = sx * sx + sy * sy;
-    const double beyond_a = t < 1.0 ? side : end_b;
-    return t > 0.0 ? beyond_a : end_a;
+  template <class V>
+  [[gnu::always_inline]] V operator()(const V& x, const V& y) const {
+    const V rx = x - ax;
+    const V ry = y - ay;
+    const V dot = rx * ux + ry * uy;
+    const V cross = rx * uy - ry * ux;
+    const V side = cross * cross * inv;
+    const V sx = x - bx;
+    const V sy = y - by;
+    const V end_a = rx * rx + ry * ry;
+    const V end_b = sx * sx + sy * sy;
+    const V beyond_a = dot < uu ? side : end_b;
+    return dot > 0.0 ? beyond_a : end_a;
   }
 };
 
@@ -74,14 +86,15 @@ struct ManhattanSegment : Segment {
     return s;
   }
   double along(double x, double y) const { return (x - ax) * wx + (y - ay) * wy; }
-  double operator()(double x, double y) const {
-    const double rx = x - ax;
-    const double ry = y - ay;
-    const double t = rx * wx + ry * wy;
-    const double side = std::fabs((rx * uy - ry * ux) * (wx + wy));
-    const double end_a = std::fabs(rx) + std::fabs(ry);
-    const double end_b = std::fabs(x - bx) + std::fabs(y - by);
-    const double beyond_a = t < 1.0 ? side : end_b;
+  template <class V>
+  [[gnu::always_inline]] V operator()(const V& x, const V& y) const {
+    const V rx = x - ax;
+    const V ry = y - ay;
+    const V t = rx * wx + ry * wy;
+    const V side = size((rx * uy - ry * ux) * (wx + wy)) + 0.0;
+    const V end_a = size(rx) + size(ry);
+    const V end_b = size(x - bx) + size(y - by);
+    const V beyond_a = t < 1.0 ? side : end_b;
     return t > 0.0 ? beyond_a : end_a;
   }
 };
@@ -131,26 +144,21 @@ template <class Pair>
 template <class Pair>
 [[gnu::always_inline]] inline void block_loop(const double* const* a, std::size_t n, const double* x,
                                                       const double* y, std::size_t rows, double* value) {
-  static_assert(strip == 4, "four rows below");
+  constexpr std::size_t across = lanes / vec_lanes;
   for (std::size_t r = 0; r < rows; r += strip) {
-    double b0[lanes], b1[lanes], b2[lanes], b3[lanes];
-    for (std::size_t k = 0; k < lanes; ++k) b0[k] = b1[k] = b2[k] = b3[k] = infinity;
-    const double y0 = y[r], y1 = y[r + 1], y2 = y[r + 2], y3 = y[r + 3];
+    Vec best[strip][across];
+    for (std::size_t j = 0; j < strip; ++j) {
+      for (std::size_t k = 0; k < across; ++k) best[j][k] = all(infinity);
+    }
     for (std::size_t i = 0; i < n; ++i) {
       const Pair pair = Pair::at(a, i);
-      for (std::size_t k = 0; k < lanes; ++k) {
-        b0[k] = least(pair(x[k], y0), b0[k]);
-        b1[k] = least(pair(x[k], y1), b1[k]);
-        b2[k] = least(pair(x[k], y2), b2[k]);
-        b3[k] = least(pair(x[k], y3), b3[k]);
+      for (std::size_t k = 0; k < across; ++k) {
+        const Vec xk = load(x + k * vec_lanes);
+        for (std::size_t j = 0; j < strip; ++j) best[j][k] = least(pair(xk, all(y[r + j])), best[j][k]);
       }
     }
-    double* to = value + r * lanes;
-    for (std::size_t k = 0; k < lanes; ++k) {
-      to[k] = b0[k];
-      to[lanes + k] = b1[k];
-      to[2 * lanes + k] = b2[k];
-      to[3 * lanes + k] = b3[k];
+    for (std::size_t j = 0; j < strip; ++j) {
+      for (std::size_t k = 0; k < across; ++k) store(value + (r + j) * lanes + k * vec_lanes, best[j][k]);
     }
   }
 }
@@ -163,10 +171,11 @@ template <class Pair>
   for (std::size_t i = 0; i < n; ++i) {
     const Pair pair = Pair::at(a, i);
     for (std::size_t r = 0; r < rows; ++r) {
-      for (std::size_t k = 0; k < lanes; ++k) {
-        const double now = nearest[r * lanes + k];
-        const double other = least(index[i], now);
-        nearest[r * lanes + k] = pair(x[k], y[r]) <= value[r * lanes + k] ? other : now;
+      for (std::size_t k = 0; k < lanes; k += vec_lanes) {
+        double* to = nearest + r * lanes + k;
+        const Vec now = load(to);
+        const Vec other = least(all(index[i]), now);
+        store(to, pair(load(x + k), all(y[r])) <= load(value + r * lanes + k) ? other : now);
       }
     }
   }
@@ -217,7 +226,7 @@ Place foot(Metric metric, const Candidates& c, std::size_t i, Place p) {
   if (c.points) return {a.at[0][i], a.at[1][i]};
   const double t = metric == Metric::euclidean ? EuclideanSegment::at(a.at, i).along(p.x, p.y)
                                                : ManhattanSegment::at(a.at, i).along(p.x, p.y);
-  const double s = least(most(t, 0.0), 1.0);
+  const double s = least(t > 0.0 ? t : 0.0, 1.0);
   return {a.at[0][i] + s * (a.at[2][i] - a.at[0][i]), a.at[1][i] + s * (a.at[3][i] - a.at[1][i])};
 }
 

@@ -44,10 +44,14 @@ struct Tile {
 // So few candidates cost less to evaluate in all cells of a tile than to prune for its quarters.
 inline std::size_t few(std::int64_t side) { return side <= 16 ? 8 : side <= 32 ? 5 : 3; }
 
+// Beyond so many candidates it is cheaper to ask for each quarter's than to prune the tile's.
+inline std::size_t many(bool points) { return points ? 600 : 200; }
+
 // Memory of one thread, kept from task to task.
 struct Scratch {
   Room room;
-  std::array<Gathered, 5> levels;  // the task's own, then sides 64, 32, 16, 8
+  std::vector<std::size_t> runs;
+  std::array<Gathered, 6> levels;  // as asked for, then pruned for sides from 128 to 8
 };
 
 class Scratches {
@@ -101,24 +105,34 @@ class Descent {
       const Tile tile{row0, col0, task_cells, std::max(row0, w.row0), std::min(row0 + task_cells, w.row1()),
                       std::max(col0, w.col0), std::min(col0 + task_cells, w.col1())};
       std::unique_ptr<Scratch> scratch = scratches_.take();
-      task(tile, *scratch, poll);
+      ask(tile, Nearest::nobody, *scratch, poll);
       scratches_.give(std::move(scratch));
     }, Loop::main);
   }
 
  private:
-  void task(const Tile& tile, Scratch& s, Poll& poll) {
+  // A tile with so many candidates that its quarters had better ask for their own.
+  void ask(const Tile& tile, std::size_t guess, Scratch& s, Poll& poll) {
     const Enclosed in = enclosed(tile);
     if (in == Enclosed::all) return out_.enclosed(tile);
-    Gathered& own = s.levels[0];
-    q_.features.around(q_.metric, box(tile), q_.reach, Output::indexed, own);
+    constexpr std::size_t all = static_cast<std::size_t>(-1);
+    Gathered& asked = s.levels[0];
+    const Nearest::Found found =
+        q_.features.around(q_.metric, box(tile), q_.reach, Output::indexed, tile.side > leaf_cells ? many(q_.features.points()) : all, guess,
+                           s.runs, asked);
     poll();
-    const pairs::Candidates all = own.view(q_.features.points());
-    Gathered& pruned = s.levels[1];
-    const Seen seen = prune(q_.metric, box(tile), q_.reach, q_.features.slack(), all,
-                            q_.features.arrays(Output::indexed), few(tile.side), s.room, pruned);
-    std::swap(own, pruned);
-    finish(tile, own.view(q_.features.points()), seen, in, 1, s, poll);
+    if (!found.complete) {
+      if (out_.settle(tile, found.seen, in)) return;
+      Tile child;
+      for (int k = 0; k < 4; ++k) {
+        if (tile.quarter(k, child)) ask(child, found.champion, s, poll);
+      }
+      return;
+    }
+    Gathered& level = s.levels[1];
+    const Seen seen = prune(q_.metric, box(tile), q_.reach, q_.features.slack(), asked.view(q_.features.points()),
+                            q_.features.arrays(Output::indexed), few(tile.side), s.room, level);
+    finish(tile, level.view(q_.features.points()), seen, in, 2, s, poll);
   }
 
   void finish(const Tile& tile, const pairs::Candidates& candidates, const Seen& seen, Enclosed in, std::size_t depth,

@@ -40,8 +40,19 @@ class Nearest {
   // Far above the rounding of any distance here, far below any distance that matters.
   double slack() const { return 1e-12 * scale_; }
 
-  // Copies to `to` every candidate that can be nearest to, and within `reach` of, a place in the box; few others.
-  void around(Metric metric, const Box& box, double reach, bool with_index, Gathered& to) const;
+  // What a search starts from: some candidate, as near as can be guessed.
+  static constexpr std::size_t nobody = static_cast<std::size_t>(-1);
+
+  struct Found {
+    std::size_t champion = nobody;  // nearest to the box's middle
+    Seen seen;
+    bool complete = true;
+  };
+
+  // Copies to `to` every candidate that can be nearest to, and within `reach` of, a place in the box; few others. Gives
+  // up (not complete) beyond `most` candidates. `guess` is the champion of a box nearby, or nobody.
+  Found around(Metric metric, const Box& box, double reach, bool with_index, std::size_t most, std::size_t guess,
+               std::vector<std::size_t>& runs, Gathered& to) const;
 
  private:
   static constexpr std::size_t group = 8;   // candidates in a lowest box
