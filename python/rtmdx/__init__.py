@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rtmdx.space.frame import Frame
     from rtmdx.space.grid import Grid
     from rtmdx.space.layers import Events, RiskFactor, StudyArea
+    from rtmdx.space.mask import mask_distance, mask_distance_array
     from rtmdx.space.zarr_store import stream_to_zarr
     from rtmdx.space.zonal import coverage, zonal
 
@@ -43,6 +44,8 @@ _HOMES = {
     "distance_array": "rtmdx.space.distance",
     "focal": "rtmdx.space.focal",
     "focal_array": "rtmdx.space.focal",
+    "mask_distance": "rtmdx.space.mask",
+    "mask_distance_array": "rtmdx.space.mask",
     "run": "rtmdx.runs.run",
     "stream_to_zarr": "rtmdx.space.zarr_store",
     "validity": "rtmdx.model.validity",
@@ -67,6 +70,8 @@ __all__ = [
     "errors",
     "focal",
     "focal_array",
+    "mask_distance",
+    "mask_distance_array",
     "run",
     "stream_to_zarr",
     "validity",

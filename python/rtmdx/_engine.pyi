@@ -181,6 +181,30 @@ def focal(
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> None: ...
+@overload
+def mask_distance(
+    out: NDArray[np.float32],
+    mask: NDArray[np.uint8],
+    grid: Grid,
+    window: Window,
+    *,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def mask_distance(
+    out: NDArray[np.float64],
+    mask: NDArray[np.uint8],
+    grid: Grid,
+    window: Window,
+    *,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
 def build_info() -> _BuildInfo: ...
 def native_errors() -> dict[str, str]: ...
 def raise_native(native: str, message: str) -> None: ...
