@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rtmdx.runs.provenance import build_info
     from rtmdx.runs.run import run
     from rtmdx.runs.study import Study
+    from rtmdx.space.cost import cost_distance, cost_distance_array
     from rtmdx.space.density import density, density_array
     from rtmdx.space.distance import distance, distance_array
     from rtmdx.space.features import Features
@@ -37,6 +38,8 @@ _HOMES = {
     "Study": "rtmdx.runs.study",
     "StudyArea": "rtmdx.space.layers",
     "build_info": "rtmdx.runs.provenance",
+    "cost_distance": "rtmdx.space.cost",
+    "cost_distance_array": "rtmdx.space.cost",
     "coverage": "rtmdx.space.zonal",
     "density": "rtmdx.space.density",
     "density_array": "rtmdx.space.density",
@@ -62,6 +65,8 @@ __all__ = [
     "Study",
     "StudyArea",
     "build_info",
+    "cost_distance",
+    "cost_distance_array",
     "coverage",
     "density",
     "density_array",
