@@ -233,34 +233,6 @@ def cost_distance(
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> None: ...
-@overload
-def cost_distance(
-    out: NDArray[np.float32],
-    features: Features,
-    grid: Grid,
-    friction: NDArray[np.float32] | NDArray[np.float64] | None,
-    barriers: Features,
-    *,
-    connectivity: int,
-    max_cost: float,
-    threads: int,
-    cancel: Callable[[], Any] | None = None,
-    progress: Callable[[int, int], Any] | None = None,
-) -> None: ...
-@overload
-def cost_distance(
-    out: NDArray[np.float64],
-    features: Features,
-    grid: Grid,
-    friction: NDArray[np.float32] | NDArray[np.float64] | None,
-    barriers: Features,
-    *,
-    connectivity: int,
-    max_cost: float,
-    threads: int,
-    cancel: Callable[[], Any] | None = None,
-    progress: Callable[[int, int], Any] | None = None,
-) -> None: ...
 def build_info() -> _BuildInfo: ...
 def native_errors() -> dict[str, str]: ...
 def raise_native(native: str, message: str) -> None: ...
