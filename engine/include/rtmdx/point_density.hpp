@@ -1,0 +1,26 @@
+// Kernel density of points: scatter and sweep.
+//
+// The support of a kernel cuts a row of cells in a chord. Scatter adds the kernel cell by cell along every chord. Sweep
+// uses that the uniform, Epanechnikov and quartic kernels are polynomials in x along a row: it adds the coefficients
+// where the chord begins, subtracts them where it ends, and one running sum along the row evaluates the polynomial: the
+// cost of a chord does not depend on its length.
+//
+// Precision of the sweep. Rows where the chord is short against the support are scattered all the same, the basis is
+// local to a tile a few supports wide, and a running sum that covers no chord is set to 0. What is left is rounding:
+// each value is off by less than 1e-11 of the largest in its row within the tile (Epanechnikov; quartic 1e-10).
+#pragma once
+
+#include "rtmdx/density.hpp"
+#include "rtmdx/point_index.hpp"
+
+namespace rtmdx {
+
+enum class Method { automatic, scatter, sweep };
+
+// Writes sum of weight x kernel, scaled by 1 / radius^2, for every cell centre of `window`. `count` is the number of
+// points of the whole problem: with grid and bandwidth it decides between scatter and sweep.
+template <class T>
+void point_density(const PointIndex& index, std::size_t count, const Grid& grid, const Window& window, Kernel kernel,
+                   double bandwidth, Method method, const Run& run, RasterView<T> out);
+
+}  // namespace rtmdx
