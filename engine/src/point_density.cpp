@@ -8,239 +8,223 @@
 
 #include "rtmdx/clones.hpp"
 #include "rtmdx/kernel.hpp"
-#include "rtmdx/lanes.hpp"
 #include "rtmdx/parallel.hpp"
+#include "rtmdx/point_rows.hpp"
 
 namespace rtmdx {
 namespace {
 
-// Kernels that jump at the edge keep cells that lie exactly on it, whichever way the division by R rounds.
-constexpr double edge2 = 1.0 + 1e-9;
+// Templates don't take part in multiversioning, so each kernel has its own hot functions.
+#define RTMDX_SCATTER(name, kernel)                                                                     \
+  RTMDX_CLONES void name(const Tile& t, const Weighted& p, std::size_t first, std::size_t last) {       \
+    scatter_points<Kernel::kernel>(t, p, first, last);                                                  \
+  }
+#define RTMDX_SWEEP(name, run, run_one, kernel)                                                         \
+  RTMDX_CLONES void name(const Tile& t, const Weighted& p, std::size_t first, std::size_t last) {       \
+    sweep_points<Kernel::kernel>(t, p, first, last);                                                    \
+  }                                                                                                     \
+  RTMDX_CLONES void run(const Tile& t, std::size_t row) { run_rows<Kernel::kernel, 4>(t, row); }         \
+  RTMDX_CLONES void run_one(const Tile& t, std::size_t row) { run_rows<Kernel::kernel, 1>(t, row); }
 
-constexpr double reach2(Kernel k) { return k == Kernel::uniform || k == Kernel::gaussian ? edge2 : 1.0; }
+RTMDX_SCATTER(scatter_uniform, uniform)
+RTMDX_SCATTER(scatter_triangular, triangular)
+RTMDX_SCATTER(scatter_epanechnikov, epanechnikov)
+RTMDX_SCATTER(scatter_quartic, quartic)
+RTMDX_SCATTER(scatter_gaussian, gaussian)
+RTMDX_SWEEP(sweep_uniform, run_uniform, run_one_uniform, uniform)
+RTMDX_SWEEP(sweep_epanechnikov, run_epanechnikov, run_one_epanechnikov, epanechnikov)
+RTMDX_SWEEP(sweep_quartic, run_quartic, run_one_quartic, quartic)
 
-RTMDX_INLINE double square(double v) { return v * v; }
+#undef RTMDX_SCATTER
+#undef RTMDX_SWEEP
 
-// One tile: a strip of rows x a stretch of columns, both aligned to the whole grid. Lengths in units of the support
-// radius, relative to the grid's corner.
-struct Tile {
-  std::int64_t row0, col0;  // its first cell; rows start at the window's, columns at the tile's own first
-  std::size_t rows, cols;
-  const double* x;  // cell centres, cols + 4
-  const double* y;
-  double middle;    // origin of the polynomials
-  double* events;   // rows x (cols + 1) x lanes
-  double* sums;     // rows x (cols + 4)
-  double cells;     // columns per support radius
+// How the tiles of a problem are done.
+struct Plan {
+  std::int64_t strip, stretch;  // rows and columns of a tile
+  std::size_t lanes;            // of the sweep's events; 0: scatter
+  void (*add)(const Tile&, const Weighted&, std::size_t, std::size_t);
+  void (*run)(const Tile&, std::size_t);
+  void (*run_one)(const Tile&, std::size_t);
 };
 
-// Chords of one point: for row k of the tile the cells [from[k], to[k]) and what ey leaves, q2 = 1 - ey^2.
-struct Chords {
-  double* q2;
-  std::int32_t* from;
-  std::int32_t* to;
+std::int64_t round_up(double v, std::int64_t to) {
+  return static_cast<std::int64_t>(std::ceil(v / static_cast<double>(to))) * to;
+}
+
+// Nanoseconds of either way, measured once; only their proportion matters. A scattered chord costs its length, a swept
+// one does not, but every cell that a tile of a sweep has pays for the running sum.
+bool sweep_is_cheaper(std::size_t count, const Grid& grid, Kernel kernel, double radius) {
+  const double across = radius / grid.dx, down = radius / grid.dy;
+  if (across > 4096.0) return false;  // tiles would outgrow the cache
+  const double chord = 0.5 * pi * across;
+  const bool quartic = kernel == Kernel::quartic;
+  const double scattered = 2.5 + 0.3 * chord, swept = quartic ? 4.5 : 2.7, per_cell = quartic ? 3.0 : 2.0;
+  const double chords = 2.0 * down * static_cast<double>(count);
+  const double cells = std::min(static_cast<double>(grid.rows) * static_cast<double>(grid.cols),
+                                static_cast<double>(count) * (2.0 * down + 32.0) * (2.0 * across + 256.0));
+  return chords * swept + cells * per_cell < chords * scattered;
+}
+
+Plan make_plan(std::size_t count, const Grid& grid, Kernel kernel, double radius, Method method) {
+  const double across = radius / grid.dx;
+  const std::int64_t all = round_up(static_cast<double>(grid.cols), 64);
+  const bool polynomial = kernel != Kernel::triangular && kernel != Kernel::gaussian;
+  const bool sweep = polynomial && (method == Method::sweep ||
+                                    (method == Method::automatic && sweep_is_cheaper(count, grid, kernel, radius)));
+  Plan plan{64, 256, 0, nullptr, nullptr, nullptr};
+  if (sweep) {
+    // Wide stretches share fewer points; the polynomials' origin must stay near, the more so the higher the degree.
+    const double wide = kernel == Kernel::quartic ? 4.0 * across : std::min(12.0 * across, std::max(4.0 * across, 1024.0));
+    plan.stretch = round_up(std::max(wide, kernel == Kernel::quartic ? 64.0 : 256.0), 64);
+    plan.strip = across < 512.0 ? 32 : 16;
+  } else if (across >= 128.0) {
+    plan.strip = 128;
+    plan.stretch = 512;
+  }
+  plan.stretch = std::max(std::min(plan.stretch, all), std::int64_t{64});
+  const std::size_t four = 4;
+  switch (kernel) {
+    case Kernel::uniform:
+      plan.add = scatter_uniform;
+      if (sweep) plan = {plan.strip, plan.stretch, four, sweep_uniform, run_uniform, run_one_uniform};
+      break;
+    case Kernel::triangular:
+      plan.add = scatter_triangular;
+      break;
+    case Kernel::epanechnikov:
+      plan.add = scatter_epanechnikov;
+      if (sweep) plan = {plan.strip, plan.stretch, four, sweep_epanechnikov, run_epanechnikov, run_one_epanechnikov};
+      break;
+    case Kernel::quartic:
+      plan.add = scatter_quartic;
+      if (sweep) plan = {plan.strip, plan.stretch, 2 * four, sweep_quartic, run_quartic, run_one_quartic};
+      break;
+    case Kernel::gaussian:
+      plan.add = scatter_gaussian;
+      break;
+  }
+  return plan;
+}
+
+// What a tile needs while points are added to it; used for one tile after another.
+class Work {
+ public:
+  Work(const Plan& plan, const Grid& grid, double radius) : plan_(plan), grid_(grid), radius_(radius) {
+    const auto rows = static_cast<std::size_t>(plan.strip), pitch = static_cast<std::size_t>(plan.stretch) + Tile::spare;
+    x_.resize(pitch);
+    y_.resize(rows + 3);
+    sums_.assign(rows * pitch, 0.0);
+    events_.assign(rows * pitch * plan.lanes, 0.0);
+    q2_.resize(rows + 3);
+    from_.resize(rows + 3);
+    to_.resize(rows + 3);
+    factor_.resize(pitch);
+  }
+
+  // The tile of these cells; its sums and events are 0, as clear() and the running sums leave them.
+  const Tile& begin(std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1) {
+    const auto rows = static_cast<std::size_t>(row1 - row0), cols = static_cast<std::size_t>(col1 - col0);
+    const std::size_t pitch = cols + Tile::spare;
+    for (std::size_t c = 0; c < pitch; ++c) x_[c] = grid_.centre_x(col0 + static_cast<std::int64_t>(c)) / radius_;
+    for (std::size_t r = 0; r < rows; ++r) y_[r] = grid_.centre_y(row0 + static_cast<std::int64_t>(r)) / radius_;
+    std::fill(y_.begin() + static_cast<std::ptrdiff_t>(rows), y_.end(), 1e150);  // nothing reaches these
+    // The origin is that of the whole tile, whatever part of it the window shows.
+    const double middle = grid_.centre_x(col0 + plan_.stretch / 2) / radius_;
+    tile_ = {col0, rows, cols, pitch, radius_ / grid_.dx, y_[0], radius_ / grid_.dy, x_.data(), y_.data(), middle,
+             sums_.data(), events_.data(), q2_.data(), from_.data(), to_.data(), factor_.data()};
+    return tile_;
+  }
+
+  void finish() {
+    if (plan_.run == nullptr) return;
+    std::size_t r = 0;
+    for (; r + 4 <= tile_.rows; r += 4) plan_.run(tile_, r);
+    for (; r < tile_.rows; ++r) plan_.run_one(tile_, r);
+  }
+
+  void clear() { std::fill_n(sums_.begin(), tile_.rows * tile_.pitch, 0.0); }
+
+ private:
+  const Plan& plan_;
+  const Grid& grid_;
+  double radius_;
+  Tile tile_{};
+  std::vector<double> x_, y_, sums_, events_, q2_, factor_;
+  std::vector<std::int32_t> from_, to_;
 };
-
-struct Weighted {
-  double x, y, w;
-};
-
-// A chord covers the centres with (x - px)^2 <= edge - ey^2, by half-open truncation: a centre exactly on the left end
-// is left out, where continuous kernels are 0.
-RTMDX_INLINE void make_chords(const Tile& t, const Chords& h, std::size_t k0, std::size_t k1, const Weighted& p, double edge) {
-  const double centre = p.x * t.cells + 0.5 - static_cast<double>(t.col0);
-  const double cells = t.cells, width = static_cast<double>(t.cols), py = p.y;
-  const double* y = t.y;
-  double* q2 = h.q2;
-  std::int32_t* from = h.from;
-  std::int32_t* to = h.to;
-  for (std::size_t k = k0; k < k1; ++k) {
-    const double ey = y[k] - py;
-    const double q = edge - ey * ey;
-    const double half = std::sqrt(q > 0.0 ? q : 0.0) * cells;
-    double a = centre - half, b = centre + half;
-    a = a > 0.0 ? a : 0.0;
-    b = b > 0.0 ? b : 0.0;
-    a = a < width ? a : width;
-    b = b < width ? b : width;
-    q2[k] = q;
-    from[k] = static_cast<std::int32_t>(a);
-    to[k] = static_cast<std::int32_t>(b);
-  }
-}
-
-// ---------------------------------------------------------------- scatter: one row of one point
-
-template <Kernel K>
-RTMDX_INLINE void scatter_row(double* sums, const double* x, std::int32_t from, std::int32_t to, double px, double q2,
-                              double w) {
-  if constexpr (K == Kernel::uniform) {
-    for (std::int32_t c = from; c < to; ++c) sums[c] += w;
-  } else {
-    const double ey2 = 1.0 - q2;
-    for (std::int32_t c = from; c < to; c += 4) {  // up to three cells beyond the chord get 0
-      for (std::int32_t l = c; l < c + 4; ++l) {
-        const double d = x[l] - px;
-        if constexpr (K == Kernel::triangular) {
-          const double v = 1.0 - std::sqrt(d * d + ey2);
-          sums[l] += w * (v > 0.0 ? v : 0.0);
-        } else {
-          const double v = q2 - d * d;
-          const double in = v > 0.0 ? v : 0.0;
-          sums[l] += w * (K == Kernel::quartic ? in * in : in);
-        }
-      }
-    }
-  }
-}
-
-// ---------------------------------------------------------------- sweep: events and running sums
-
-template <Kernel K>
-struct Polynomial;
-
-template <>
-struct Polynomial<Kernel::uniform> {
-  static constexpr std::size_t lanes = 2;
-  static constexpr double scattered = 0.0;  // rows with q2 below are scattered
-  RTMDX_INLINE static void events(double* v, double, double, double w) {
-    v[0] = w;
-    v[1] = 1.0;
-  }
-  RTMDX_INLINE static double value(const double* s, double) { return s[0]; }
-};
-
-template <>
-struct Polynomial<Kernel::epanechnikov> {
-  static constexpr std::size_t lanes = 4;
-  static constexpr double scattered = 1.0 / 256.0;
-  RTMDX_INLINE static void events(double* v, double q2, double d, double w) {
-    v[0] = w * (q2 - d * d);
-    v[1] = w * (2.0 * d);
-    v[2] = -w;
-    v[3] = 1.0;
-  }
-  RTMDX_INLINE static double value(const double* s, double x) { return s[0] + x * (s[1] + x * s[2]); }
-};
-
-template <>
-struct Polynomial<Kernel::quartic> {
-  static constexpr std::size_t lanes = 8;
-  static constexpr double scattered = 1.0 / 16.0;
-  RTMDX_INLINE static void events(double* v, double q2, double d, double w) {
-    const double p = q2 - d * d, q = 2.0 * d;  // (p + q x - x^2)^2
-    v[0] = w * (p * p);
-    v[1] = w * (2.0 * p * q);
-    v[2] = w * (q * q - 2.0 * p);
-    v[3] = w * (-2.0 * q);
-    v[4] = w;
-    v[5] = 0.0;
-    v[6] = 0.0;
-    v[7] = 1.0;
-  }
-  RTMDX_INLINE static double value(const double* s, double x) {
-    return s[0] + x * (s[1] + x * (s[2] + x * (s[3] + x * s[4])));
-  }
-};
-
-template <Kernel K>
-RTMDX_INLINE void add_swept(const Tile& t, const Chords& h, std::size_t k0, std::size_t k1, const Weighted& given) {
-  using P = Polynomial<K>;
-  const Weighted p = given;
-  make_chords(t, h, k0 & ~std::size_t{3}, (k1 + 3) & ~std::size_t{3}, p, reach2(K));
-  const double d = p.x - t.middle, d2 = d * d;
-  const std::size_t pitch = t.cols + 4, down = 4 * pitch;
-  const std::int32_t* from = h.from;
-  const std::int32_t* to = h.to;
-  const double* q2 = h.q2;
-  double* sums = t.sums;
-  const double* x = t.x;
-  const Lanes base = {0.0, p.w * (2.0 * d), -p.w, 1.0};
-  double* row = t.events + k0 * down;
-  for (std::size_t k = k0; k < k1; ++k, row += down) {
-    const std::int64_t a = from[k], b = to[k];
-    if (a >= b) continue;
-    const double q = q2[k];
-    if (q < P::scattered) {
-      scatter_row<K>(sums + k * pitch, x, a, b, p.x, q, p.w);
-      continue;
-    }
-    Lanes v = base;
-    v[0] = p.w * (q - d2);
-    add(row + a * 4, v);
-    subtract(row + b * 4, v);
-  }
-}
-
-template <Kernel K>
-RTMDX_INLINE void run_row(double* events, double* sums, const double* x, double middle, std::size_t n) {
-  using P = Polynomial<K>;
-  Lanes s = {0.0, 0.0, 0.0, 0.0};
-  for (std::size_t c = 0; c < n; ++c) {
-    add(events + c * 4, s);
-    load(s, events + c * 4);
-    if (s[3] == 0.0) s = Lanes{0.0, 0.0, 0.0, 0.0};
-    const double X = x[c] - middle;
-    sums[c] += s[0] + X * (s[1] + X * s[2]);
-  }
-}
-
-RTMDX_CLONES void swept_epan(const Tile& t, const Chords& h, std::size_t k0, std::size_t k1, const Weighted& p) {
-  add_swept<Kernel::epanechnikov>(t, h, k0, k1, p);
-}
-RTMDX_CLONES void run_epan(double* events, double* sums, const double* x, double middle, std::size_t n) {
-  run_row<Kernel::epanechnikov>(events, sums, x, middle, n);
-}
 
 }  // namespace
 
 template <class T>
-void point_density(const PointIndex& index, std::size_t, const Grid& grid, const Window& window, Kernel kernel,
-                   double bandwidth, Method, const Run& run, RasterView<T> out) {
+void point_density(const PointIndex& index, std::size_t count, const Grid& grid, const Window& window, Kernel kernel,
+                   double bandwidth, Method method, const Run& run, RasterView<T> out) {
   const double radius = support_radius(kernel, bandwidth);
-  const double cells = radius / grid.dx;
-  const std::int64_t S = getenv("SS")?atoi(getenv("SS")):32, W = getenv("WW")?atoi(getenv("WW")):(std::int64_t(std::max(256.0, 12 * cells)) + 63) / 64 * 64;
-  const std::int64_t s0 = window.row0 / S, s1 = (window.row1() - 1) / S + 1;
-  const std::int64_t b0 = window.col0 / W, b1 = (window.col1() - 1) / W + 1;
-  const auto rr = static_cast<std::int64_t>(std::ceil(radius / grid.dy)) + 1, rc = static_cast<std::int64_t>(std::ceil(cells)) + 1;
+  const Plan plan = make_plan(count, grid, kernel, radius, method);
   const double scale = kernel_constant(kernel) / (radius * radius);
-  parallel_for(static_cast<std::size_t>((s1 - s0) * (b1 - b0)), run, [&](std::size_t job, Poll& poll) {
-    const std::int64_t s = s0 + std::int64_t(job) / (b1 - b0), b = b0 + std::int64_t(job) % (b1 - b0);
-    const std::int64_t r0 = std::max(s * S, window.row0), r1 = std::min(s * S + S, window.row1());
-    const std::int64_t c0 = b * W, c1 = std::min(c0 + W, window.col1());
-    const std::size_t rows = r1 - r0, cols = c1 - c0, pitch = cols + 4;
-    std::vector<double> x(pitch), y(rows + 8, 1e300), ev, sums;
-    std::vector<double> q2(rows + 8);
-    std::vector<std::int32_t> from(rows + 8), to(rows + 8);
-    for (std::size_t c = 0; c < pitch; ++c) x[c] = grid.centre_x(c0 + c) / radius;
-    for (std::size_t r = 0; r < rows; ++r) y[r] = grid.centre_y(r0 + r) / radius;
-    Tile t{r0, c0, rows, cols, x.data(), y.data(), x[cols / 2], nullptr, nullptr, cells};
-    Chords h{q2.data(), from.data(), to.data()};
-    const double dyr = grid.dy / radius;
-    index.each(r0 - rr, r1 + rr, c0 - rc, c1 + rc, [&](std::size_t first, std::size_t last) {
-      if (ev.empty()) {
-        ev.assign(rows * pitch * 4, 0.0);
-        sums.assign(rows * pitch, 0.0);
-        t.events = ev.data();
-        t.sums = sums.data();
-      }
-      poll();
-      for (std::size_t i = first; i < last; ++i) {
-        const Weighted p{index.x()[i] / radius, index.y()[i] / radius, index.weight()[i]};
-        const double a = (p.y - 1.0) / dyr - 0.5 - double(r0), e = (p.y + 1.0) / dyr + 0.5 - double(r0);
-        const std::size_t k0 = a > 0 ? std::min(std::size_t(a), rows) : 0, k1 = e > 0 ? std::min(std::size_t(e) + 1, rows) : 0;
-        if (k0 < k1) swept_epan(t, h, k0, k1, p);
-      }
-    });
-    for (std::size_t r = 0; r < rows; ++r) {
-      T* row = out.row(r0 - window.row0 + r) - window.col0 + c0;
-      const std::size_t w0 = std::max(window.col0 - c0, std::int64_t(0));
-      if (ev.empty()) { for (std::size_t c = w0; c < cols; ++c) row[c] = 0; continue; }
-      run_epan(ev.data() + r * pitch * 4, sums.data() + r * pitch, x.data(), t.middle, cols);
-      for (std::size_t c = w0; c < cols; ++c) row[c] = static_cast<T>(scale * std::max(0.0, sums[r * pitch + c]));
+
+  std::vector<double> px(index.size()), py(index.size());
+  constexpr std::size_t chunk = 1U << 16U;
+  parallel_for((px.size() + chunk - 1) / chunk, run, [&](std::size_t block, Poll&) {
+    for (std::size_t i = block * chunk; i < std::min(px.size(), (block + 1) * chunk); ++i) {
+      px[i] = index.x()[i] / radius;
+      py[i] = index.y()[i] / radius;
     }
   });
+  const Weighted points{px.data(), py.data(), index.weight().data()};
+
+  const std::int64_t strip0 = window.row0 / plan.strip, stretch0 = window.col0 / plan.stretch;
+  const auto down = static_cast<std::size_t>((window.row1() - 1) / plan.strip + 1 - strip0);
+  const auto across = static_cast<std::size_t>((window.col1() - 1) / plan.stretch + 1 - stretch0);
+  const auto reach_rows = static_cast<std::int64_t>(std::min(std::ceil(radius / grid.dy), 1e15)) + 1;
+  const auto reach_cols = static_cast<std::int64_t>(std::min(std::ceil(radius / grid.dx), 1e15)) + 1;
+  // A block of work: some tiles side by side, so that their buffers are allocated once.
+  constexpr std::size_t side_by_side = 16;
+  const std::size_t per_strip = (across + side_by_side - 1) / side_by_side;
+  const double least = index.has_negative() ? -HUGE_VAL : 0.0;  // rounding takes no density below 0
+  parallel_for(
+      down * per_strip, run,
+      [&](std::size_t block, Poll& poll) {
+        const std::int64_t top = (strip0 + static_cast<std::int64_t>(block / per_strip)) * plan.strip;
+        const std::int64_t row0 = std::max(top, window.row0), row1 = std::min(top + plan.strip, window.row1());
+        const std::size_t tile0 = block % per_strip * side_by_side;
+        std::vector<Work> work;
+        for (std::size_t t = tile0; t < std::min(tile0 + side_by_side, across); ++t) {
+          const std::int64_t col0 = (stretch0 + static_cast<std::int64_t>(t)) * plan.stretch;
+          const std::int64_t col1 = std::min(col0 + plan.stretch, window.col1());
+          const Tile* tile = nullptr;
+          index.each(row0 - reach_rows, row1 + reach_rows, col0 - reach_cols, col1 + reach_cols,
+                     [&](std::size_t first, std::size_t last) {
+                       if (tile == nullptr) {
+                         if (work.empty()) work.emplace_back(plan, grid, radius);
+                         tile = &work.front().begin(row0, row1, col0, col1);
+                       }
+                       constexpr std::size_t between_polls = 1024;
+                       for (; first < last; first += std::min(between_polls, last - first)) {
+                         poll();
+                         plan.add(*tile, points, first, std::min(first + between_polls, last));
+                       }
+                     });
+          if (tile != nullptr) work.front().finish();
+          const std::int64_t shown = std::max(col0, window.col0);
+          const auto from = static_cast<std::size_t>(shown - col0), to = static_cast<std::size_t>(col1 - col0);
+          for (std::int64_t r = row0; r < row1; ++r) {
+            T* row = out.row(r - window.row0) + (shown - window.col0);
+            if (tile == nullptr) {
+              std::fill_n(row, to - from, T{0});
+              continue;
+            }
+            const double* sums = tile->sums + static_cast<std::size_t>(r - row0) * tile->pitch;
+            for (std::size_t c = from; c < to; ++c) row[c - from] = static_cast<T>(scale * std::max(least, sums[c]));
+          }
+          if (tile != nullptr) work.front().clear();
+        }
+      },
+      Loop::main);
 }
-template void point_density<float>(const PointIndex&, std::size_t, const Grid&, const Window&, Kernel, double, Method, const Run&, RasterView<float>);
-template void point_density<double>(const PointIndex&, std::size_t, const Grid&, const Window&, Kernel, double, Method, const Run&, RasterView<double>);
+
+template void point_density<float>(const PointIndex&, std::size_t, const Grid&, const Window&, Kernel, double, Method,
+                                   const Run&, RasterView<float>);
+template void point_density<double>(const PointIndex&, std::size_t, const Grid&, const Window&, Kernel, double, Method,
+                                    const Run&, RasterView<double>);
+
 }  // namespace rtmdx

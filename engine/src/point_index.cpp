@@ -11,6 +11,7 @@ constexpr std::size_t chunk = 1U << 16U;  // points per block of preparation
 }  // namespace
 
 PointIndex::PointIndex(const Points& points, const Grid& grid, const Window& window, double reach, const Run& run) {
+  for (std::size_t i = 0; i < points.weights.size(); ++i) has_negative_ = has_negative_ || points.weights[i] < 0.0;
   const auto pad_rows = static_cast<std::int64_t>(std::ceil(reach / grid.dy)) + 1;
   const auto pad_cols = static_cast<std::int64_t>(std::ceil(reach / grid.dx)) + 1;
   const std::int64_t row0 = bin(window.row0 - pad_rows), row1 = bin(window.row1() + pad_rows) + 1;

@@ -28,6 +28,7 @@ class PointIndex {
   const std::vector<double>& y() const { return y_; }
   const std::vector<double>& weight() const { return weight_; }
   std::size_t size() const { return x_.size(); }
+  bool has_negative() const { return has_negative_; }
 
   // visit(first, last) for the points of every bin that touches rows [r0, r1) x columns [c0, c1): by columns of bins
   // from west to east, so that what a sweep writes to stays in the cache.
@@ -54,6 +55,7 @@ class PointIndex {
   void merge(Bin& bin);
 
   std::int64_t col0_ = 0, across_ = 0;  // columns of bins
+  bool has_negative_ = false;
   std::vector<double> x_, y_, weight_;
   std::vector<Bin> bins_;            // those with points, column by column, from north to south
   std::vector<std::size_t> column_;  // column c has the bins column_[c] .. column_[c + 1]
