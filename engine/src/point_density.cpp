@@ -58,7 +58,7 @@ bool sweep_is_cheaper(std::size_t count, const Grid& grid, Kernel kernel, double
   if (across > 4096.0) return false;  // tiles would outgrow the cache
   const double chord = 0.5 * pi * across;
   const bool quartic = kernel == Kernel::quartic;
-  const double scattered = 2.5 + 0.3 * chord, swept = quartic ? 4.5 : 2.7, per_cell = quartic ? 3.0 : 2.0;
+  const double scattered = 2.0 + 0.2 * chord, swept = quartic ? 4.5 : 2.5, per_cell = quartic ? 2.5 : 1.5;
   const double chords = 2.0 * down * static_cast<double>(count);
   const double cells = std::min(static_cast<double>(grid.rows) * static_cast<double>(grid.cols),
                                 static_cast<double>(count) * (2.0 * down + 32.0) * (2.0 * across + 256.0));
@@ -76,7 +76,7 @@ Plan make_plan(std::size_t count, const Grid& grid, Kernel kernel, double radius
     // Wide stretches share fewer points; the polynomials' origin must stay near, the more so the higher the degree.
     const double wide = kernel == Kernel::quartic ? 4.0 * across : std::min(12.0 * across, std::max(4.0 * across, 1024.0));
     plan.stretch = round_up(std::max(wide, kernel == Kernel::quartic ? 64.0 : 256.0), 64);
-    plan.strip = across < 512.0 ? 32 : 16;
+    plan.strip = across < 24.0 || across > 512.0 ? 32 : 48;
   } else if (across >= 128.0) {
     plan.strip = 128;
     plan.stretch = 512;
@@ -178,7 +178,7 @@ void point_density(const PointIndex& index, std::size_t count, const Grid& grid,
   const auto reach_rows = static_cast<std::int64_t>(std::min(std::ceil(radius / grid.dy), 1e15)) + 1;
   const auto reach_cols = static_cast<std::int64_t>(std::min(std::ceil(radius / grid.dx), 1e15)) + 1;
   // A block of work: some tiles side by side, so that their buffers are allocated once.
-  constexpr std::size_t side_by_side = 16;
+  constexpr std::size_t side_by_side = 8;
   const std::size_t per_strip = (across + side_by_side - 1) / side_by_side;
   const double least = index.has_negative() ? -HUGE_VAL : 0.0;  // rounding takes no density below 0
   parallel_for(

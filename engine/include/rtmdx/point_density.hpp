@@ -15,8 +15,6 @@
 
 namespace rtmdx {
 
-enum class Method { automatic, scatter, sweep };
-
 // Writes sum of weight x kernel, scaled by 1 / radius^2, for every cell centre of `window`. `count` is the number of
 // points of the whole problem: with grid and bandwidth it decides between scatter and sweep.
 template <class T>
