@@ -258,7 +258,13 @@ void density(const Features& features, const Grid& grid, const Window& window, K
       }
       return;
     }
-    const PointIndex index(features.points, grid, window, support_radius(kernel, widest), run);
+    Window read = window;
+    for (std::size_t i = 0; i < bandwidths.size(); ++i) {
+      const Window one = reading_window(features.points.size(), grid, window, kernel, bandwidths[i], method);
+      read.ncols += read.col0 - std::min(read.col0, one.col0);
+      read.col0 = std::min(read.col0, one.col0);
+    }
+    const PointIndex index(features.points, grid, read, support_radius(kernel, widest), run);
     for (std::size_t i = 0; i < bandwidths.size(); ++i) {
       point_density(index, features.points.size(), grid, window, kernel, bandwidths[i], method, parts.part(i), out[i]);
     }

@@ -75,7 +75,7 @@ Plan make_plan(std::size_t count, const Grid& grid, Kernel kernel, double radius
   if (sweep) {
     // Wide stretches share fewer points; the polynomials' origin must stay near, the more so the higher the degree.
     const double wide = kernel == Kernel::quartic ? 4.0 * across : std::min(12.0 * across, std::max(4.0 * across, 1024.0));
-    plan.stretch = round_up(std::max(wide, kernel == Kernel::quartic ? 64.0 : 256.0), 64);
+    plan.stretch = round_up(std::max(wide, kernel == Kernel::quartic ? 64.0 : 128.0), 64);
     plan.strip = across < 24.0 || across > 512.0 ? 32 : 48;
   } else if (across >= 128.0) {
     plan.strip = 128;
@@ -130,7 +130,8 @@ class Work {
     std::fill(y_.begin() + static_cast<std::ptrdiff_t>(rows), y_.end(), 1e150);  // nothing reaches these
     // The origin is that of the whole tile, whatever part of it the window shows.
     const double middle = grid_.centre_x(col0 + plan_.stretch / 2) / radius_;
-    tile_ = {col0, rows, cols, pitch, radius_ / grid_.dx, y_[0], radius_ / grid_.dy, x_.data(), y_.data(), middle,
+    const auto ends = 4 * static_cast<std::int64_t>(std::ceil(radius_ / grid_.dx / 50.0));
+    tile_ = {col0, rows, cols, pitch, radius_ / grid_.dx, y_[0], radius_ / grid_.dy, x_.data(), y_.data(), middle, ends,
              sums_.data(), events_.data(), q2_.data(), from_.data(), to_.data(), factor_.data()};
     return tile_;
   }
@@ -154,6 +155,14 @@ class Work {
 };
 
 }  // namespace
+
+Window reading_window(std::size_t count, const Grid& grid, const Window& window, Kernel kernel, double bandwidth,
+                      Method method) {
+  const Plan plan = make_plan(count, grid, kernel, support_radius(kernel, bandwidth), method);
+  if (plan.run == nullptr || window.empty()) return window;
+  const std::int64_t col0 = window.col0 / plan.stretch * plan.stretch;
+  return {window.row0, col0, window.nrows, window.col1() - col0};
+}
 
 template <class T>
 void point_density(const PointIndex& index, std::size_t count, const Grid& grid, const Window& window, Kernel kernel,
@@ -190,7 +199,10 @@ void point_density(const PointIndex& index, std::size_t count, const Grid& grid,
         std::vector<Work> work;
         for (std::size_t t = tile0; t < std::min(tile0 + side_by_side, across); ++t) {
           const std::int64_t col0 = (stretch0 + static_cast<std::int64_t>(t)) * plan.stretch;
-          const std::int64_t col1 = std::min(col0 + plan.stretch, window.col1());
+          // A swept tile has all its columns, whatever the window shows: its running sums start at its first, and where
+          // chords end decides what is added how.
+          const std::int64_t shown1 = std::min(col0 + plan.stretch, window.col1());
+          const std::int64_t col1 = plan.run != nullptr ? col0 + plan.stretch : shown1;
           const Tile* tile = nullptr;
           index.each(row0 - reach_rows, row1 + reach_rows, col0 - reach_cols, col1 + reach_cols,
                      [&](std::size_t first, std::size_t last) {
@@ -206,7 +218,7 @@ void point_density(const PointIndex& index, std::size_t count, const Grid& grid,
                      });
           if (tile != nullptr) work.front().finish();
           const std::int64_t shown = std::max(col0, window.col0);
-          const auto from = static_cast<std::size_t>(shown - col0), to = static_cast<std::size_t>(col1 - col0);
+          const auto from = static_cast<std::size_t>(shown - col0), to = static_cast<std::size_t>(shown1 - col0);
           for (std::int64_t r = row0; r < row1; ++r) {
             T* row = out.row(r - window.row0) + (shown - window.col0);
             if (tile == nullptr) {

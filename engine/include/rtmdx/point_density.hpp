@@ -5,9 +5,10 @@
 // where the chord begins, subtracts them where it ends, and one running sum along the row evaluates the polynomial: the
 // cost of a chord does not depend on its length.
 //
-// Precision of the sweep. Rows where the chord is short against the support are scattered all the same, the basis is
-// local to a tile a few supports wide, and a running sum that covers no chord is set to 0. What is left is rounding:
-// each value is off by less than 1e-11 of the largest in its row within the tile (Epanechnikov; quartic 1e-10).
+// Precision of the sweep. Where the polynomial would be a small difference of large terms (rows where the chord is short
+// against the support, the ends of a quartic's chords) cells are scattered all the same, the basis is local to a tile a
+// few supports wide, and a running sum that covers no chord is set to 0. What is left is rounding: each value is off by
+// less than 1e-11 of the largest value in its row within the tile.
 #pragma once
 
 #include "rtmdx/density.hpp"
@@ -15,8 +16,13 @@
 
 namespace rtmdx {
 
-// Writes sum of weight x kernel, scaled by 1 / radius^2, for every cell centre of `window`. `count` is the number of
-// points of the whole problem: with grid and bandwidth it decides between scatter and sweep.
+// The window whose points `point_density` reads: a sweep starts where its tiles do. `count` is the number of points of
+// the whole problem: with grid and bandwidth it decides between scatter and sweep.
+Window reading_window(std::size_t count, const Grid& grid, const Window& window, Kernel kernel, double bandwidth,
+                      Method method);
+
+// Writes sum of weight x kernel, scaled by 1 / radius^2, for every cell centre of `window`. The index
+// holds all points within reach of the reading window.
 template <class T>
 void point_density(const PointIndex& index, std::size_t count, const Grid& grid, const Window& window, Kernel kernel,
                    double bandwidth, Method method, const Run& run, RasterView<T> out);

@@ -28,6 +28,7 @@ struct Tile {
   const double* x;       // centres of the columns, spare ones included
   const double* y;       // centres of the rows, then up to three that nothing reaches
   double middle;         // origin of the polynomials
+  std::int64_t ends;     // columns at either end of a chord that a quartic scatters; a multiple of 4
   double* sums;          // rows x pitch
   double* events;        // rows x pitch x the polynomial's lanes
   double* q2;            // the chords of one point: for every row what ey leaves, q2 = edge - ey^2,
@@ -176,8 +177,18 @@ RTMDX_INLINE void sweep_points(const Tile& tile, const Weighted& points, std::si
         scatter_chord<K>(t.sums + k * t.pitch, t.x, nullptr, from, to, px, t.q2[k], w);
         continue;
       }
-      double* a = row + 4 * static_cast<std::int64_t>(P::blocks) * from;
-      double* b = row + 4 * static_cast<std::int64_t>(P::blocks) * to;
+      std::int64_t begin = from, end = to;
+      if constexpr (K == Kernel::quartic) {  // at the ends it is so flat that rounding would show
+        double* sums = t.sums + k * t.pitch;
+        if (to - from <= 2 * t.ends + 8) {
+          scatter_chord<K>(sums, t.x, nullptr, from, to, px, t.q2[k], w);
+          continue;
+        }
+        scatter_chord<K>(sums, t.x, nullptr, from, begin += t.ends, px, t.q2[k], w);
+        scatter_chord<K>(sums, t.x, nullptr, end -= t.ends, to, px, t.q2[k], w);
+      }
+      double* a = row + 4 * static_cast<std::int64_t>(P::blocks) * begin;
+      double* b = row + 4 * static_cast<std::int64_t>(P::blocks) * end;
       const double p = t.q2[k] - d2;
       if constexpr (K == Kernel::uniform) {
         const Lanes v = {w, 0.0, 0.0, 1.0};
