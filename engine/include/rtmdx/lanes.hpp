@@ -1,6 +1,7 @@
 // Four doubles that the compiler keeps in one register where it can. Lane by lane, so the same bits everywhere.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 
 #if defined(__GNUC__)
@@ -19,6 +20,11 @@ RTMDX_INLINE void load(Lanes& v, const double* p) { v = *reinterpret_cast<const 
 RTMDX_INLINE void store(double* p, const Lanes& v) { *reinterpret_cast<Lanes*>(p) = v; }
 RTMDX_INLINE void add(double* p, const Lanes& v) { *reinterpret_cast<Lanes*>(p) += v; }
 RTMDX_INLINE void subtract(double* p, const Lanes& v) { *reinterpret_cast<Lanes*>(p) -= v; }
+RTMDX_INLINE void clamp_to_zero(Lanes& v) {
+  const Lanes zero = {0.0, 0.0, 0.0, 0.0};
+  v = v > zero ? v : zero;
+}
+RTMDX_INLINE void take_root(Lanes& v) { v = Lanes{std::sqrt(v[0]), std::sqrt(v[1]), std::sqrt(v[2]), std::sqrt(v[3])}; }
 
 #else
 
@@ -26,11 +32,39 @@ struct Lanes {
   double lane[4];
   double& operator[](std::size_t i) { return lane[i]; }
   double operator[](std::size_t i) const { return lane[i]; }
-  Lanes& operator+=(const Lanes& v) {
-    for (std::size_t i = 0; i < 4; ++i) lane[i] += v.lane[i];
-    return *this;
-  }
 };
+
+template <class F>
+inline Lanes each_lane(const F& f) {
+  return {{f(0), f(1), f(2), f(3)}};
+}
+inline Lanes operator+(const Lanes& a, const Lanes& b) {
+  return each_lane([&](std::size_t i) { return a[i] + b[i]; });
+}
+inline Lanes operator*(const Lanes& a, const Lanes& b) {
+  return each_lane([&](std::size_t i) { return a[i] * b[i]; });
+}
+inline Lanes operator+(const Lanes& a, double b) {
+  return each_lane([&](std::size_t i) { return a[i] + b; });
+}
+inline Lanes operator-(const Lanes& a, double b) {
+  return each_lane([&](std::size_t i) { return a[i] - b; });
+}
+inline Lanes operator-(double a, const Lanes& b) {
+  return each_lane([&](std::size_t i) { return a - b[i]; });
+}
+inline Lanes operator*(double a, const Lanes& b) {
+  return each_lane([&](std::size_t i) { return a * b[i]; });
+}
+inline Lanes& operator+=(Lanes& a, const Lanes& b) { return a = a + b; }
+inline Lanes& operator-=(Lanes& a, double b) { return a = a - b; }
+inline Lanes& operator*=(Lanes& a, const Lanes& b) { return a = a * b; }
+inline void clamp_to_zero(Lanes& v) {
+  for (double& lane : v.lane) lane = lane > 0.0 ? lane : 0.0;
+}
+inline void take_root(Lanes& v) {
+  for (double& lane : v.lane) lane = std::sqrt(lane);
+}
 
 inline void load(Lanes& v, const double* p) {
   for (std::size_t i = 0; i < 4; ++i) v.lane[i] = p[i];

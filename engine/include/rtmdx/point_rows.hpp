@@ -89,19 +89,20 @@ RTMDX_INLINE void scatter_chord(double* sums, const double* x, const double* fac
   } else if constexpr (K == Kernel::gaussian) {
     for (std::int64_t c = from; c < to; ++c) sums[c] += w * factor[c];
   } else {
-    const double ey2 = 1.0 - q2;
     for (std::int64_t c = from; c < to; c += 4) {  // up to three columns beyond the chord get 0
-      for (std::int64_t l = c; l < c + 4; ++l) {
-        const double d = x[l] - px;
-        if constexpr (K == Kernel::triangular) {
-          const double v = 1.0 - std::sqrt(d * d + ey2);
-          sums[l] += w * (v > 0.0 ? v : 0.0);
-        } else {
-          const double v = q2 - d * d;
-          const double in = v > 0.0 ? v : 0.0;
-          sums[l] += w * (K == Kernel::quartic ? in * in : in);
-        }
+      Lanes d, v;
+      load(d, x + c);
+      d -= px;
+      if constexpr (K == Kernel::triangular) {
+        v = d * d + (1.0 - q2);
+        take_root(v);
+        v = 1.0 - v;
+      } else {
+        v = q2 - d * d;
       }
+      clamp_to_zero(v);
+      if constexpr (K == Kernel::quartic) v *= v;
+      add(sums + c, w * v);
     }
   }
 }
