@@ -1,99 +1,129 @@
 #include "rtmdx/point_index.hpp"
 
 #include <cmath>
+#include <limits>
 #include <numeric>
+#include <utility>
 
 namespace rtmdx {
 namespace {
 
 constexpr std::size_t chunk = 1U << 16U;  // points per block of preparation
 
+// Windows and reaches stay far below; casts of clamped doubles stay defined.
+constexpr double farthest = 1e15;
+
+struct Placed {
+  double x, y, weight;
+  std::int64_t row, col;  // of bins
+};
+
+struct KeyRange {
+  std::int64_t low = std::numeric_limits<std::int64_t>::max(), high = std::numeric_limits<std::int64_t>::min();
+
+  void hold(std::int64_t v) {
+    low = std::min(low, v);
+    high = std::max(high, v);
+  }
+};
+
+// A run of equal keys in sorted order, and where it ends.
+struct KeyRun {
+  std::int64_t key;
+  std::size_t end;
+};
+
+// Sorts n points by an integer key within `span`, stably; counts where keys are dense enough.
+template <class Key>
+std::vector<KeyRun> sort_by(const Placed* from, std::size_t n, Placed* to, const KeyRange& span, const Key& key,
+                            Poll& poll) {
+  std::vector<KeyRun> runs;
+  if (span.high - span.low <= static_cast<std::int64_t>(4 * n) + 65536) {
+    std::vector<std::size_t> at(static_cast<std::size_t>(span.high - span.low) + 2, 0);
+    for (std::size_t i = 0; i < n; ++i) ++at[static_cast<std::size_t>(key(from[i]) - span.low) + 1];
+    for (std::size_t k = 0; k + 1 < at.size(); ++k) {
+      if (at[k + 1] > 0) runs.push_back({span.low + static_cast<std::int64_t>(k), at[k] + at[k + 1]});
+      at[k + 1] += at[k];
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      if (i % chunk == 0) poll();
+      to[at[static_cast<std::size_t>(key(from[i]) - span.low)]++] = from[i];
+    }
+  } else {
+    std::copy(from, from + n, to);
+    std::stable_sort(to, to + n, [&](const Placed& a, const Placed& b) { return key(a) < key(b); });
+    for (std::size_t i = 0; i < n; ++i) {
+      if (runs.empty() || runs.back().key != key(to[i])) runs.push_back({key(to[i]), i});
+      runs.back().end = i + 1;
+    }
+  }
+  return runs;
+}
+
 }  // namespace
 
 PointIndex::PointIndex(const Points& points, const Grid& grid, const Window& window, double reach, const Run& run) {
+  const auto pad_rows = static_cast<std::int64_t>(std::min(std::ceil(reach / grid.dy), farthest)) + 1;
+  const auto pad_cols = static_cast<std::int64_t>(std::min(std::ceil(reach / grid.dx), farthest)) + 1;
+  const auto row0 = static_cast<double>(bin(window.row0 - pad_rows));
+  const auto row1 = static_cast<double>(bin(window.row1() + pad_rows));
+  const auto col0 = static_cast<double>(bin(window.col0 - pad_cols));
+  const auto col1 = static_cast<double>(bin(window.col1() + pad_cols));
+
   for (std::size_t i = 0; i < points.weights.size(); ++i) has_negative_ = has_negative_ || points.weights[i] < 0.0;
-  const auto pad_rows = static_cast<std::int64_t>(std::ceil(reach / grid.dy)) + 1;
-  const auto pad_cols = static_cast<std::int64_t>(std::ceil(reach / grid.dx)) + 1;
-  const std::int64_t row0 = bin(window.row0 - pad_rows), row1 = bin(window.row1() + pad_rows) + 1;
-  col0_ = bin(window.col0 - pad_cols);
-  across_ = bin(window.col1() + pad_cols) + 1 - col0_;
 
-  // First by columns of bins. Bins are taken whole: what is crowded does not depend on the window.
-  constexpr double side = static_cast<double>(bin_side);
-  const std::size_t n = points.size();
-  std::vector<std::int32_t> row_of(n), col_of(n);  // counted from row0, col0_; col_of < 0: out of reach
-  parallel_for((n + chunk - 1) / chunk, run, [&](std::size_t block, Poll&) {
-    for (std::size_t i = block * chunk; i < std::min(n, (block + 1) * chunk); ++i) {
-      const double col = std::floor(std::floor(grid.local_x(points.xy[2 * i]) / grid.dx) / side);
-      const double row = std::floor(std::floor(grid.local_y(points.xy[2 * i + 1]) / grid.dy) / side);
-      const bool near = col >= static_cast<double>(col0_) && col < static_cast<double>(col0_ + across_) &&
-                        row >= static_cast<double>(row0) && row < static_cast<double>(row1);
-      row_of[i] = near ? static_cast<std::int32_t>(static_cast<std::int64_t>(row) - row0) : 0;
-      col_of[i] = near ? static_cast<std::int32_t>(static_cast<std::int64_t>(col) - col0_) : -1;
-    }
-  });
-  const auto columns = static_cast<std::size_t>(across_);
-  std::vector<std::size_t> column(columns + 1, 0);
-  struct Placed {
-    double x, y, weight;
-    std::int32_t row;
-  };
-  std::vector<Placed> placed;
+  // The points in reach. Bins are taken whole: what is crowded does not depend on the window.
+  std::vector<Placed> sorted;
+  std::vector<KeyRun> columns;
   parallel_for(1, run, [&](std::size_t, Poll& poll) {
-    for (std::size_t i = 0; i < n; ++i) {
-      if (col_of[i] >= 0) ++column[static_cast<std::size_t>(col_of[i]) + 1];
-    }
-    for (std::size_t c = 0; c < columns; ++c) column[c + 1] += column[c];
-    placed.resize(column.back());
-    std::vector<std::size_t> at = column;
+    constexpr double side = static_cast<double>(bin_side);
+    const std::size_t n = points.size();
+    std::vector<Placed> placed;
+    placed.reserve(n);
+    KeyRange span;
     for (std::size_t i = 0; i < n; ++i) {
       if (i % chunk == 0) poll();
-      if (col_of[i] < 0) continue;
-      placed[at[static_cast<std::size_t>(col_of[i])]++] = {grid.local_x(points.xy[2 * i]),
-                                                           grid.local_y(points.xy[2 * i + 1]),
-                                                           points.weights.empty() ? 1.0 : points.weights[i], row_of[i]};
+      const double x = grid.local_x(points.xy[2 * i]), y = grid.local_y(points.xy[2 * i + 1]);
+      const double col = std::floor(std::floor(x / grid.dx) / side), row = std::floor(std::floor(y / grid.dy) / side);
+      if (!(col >= col0 && col <= col1 && row >= row0 && row <= row1)) continue;
+      const double weight = points.weights.empty() ? 1.0 : points.weights[i];
+      placed.push_back({x, y, weight, static_cast<std::int64_t>(row), static_cast<std::int64_t>(col)});
+      span.hold(placed.back().col);
     }
+    sorted.resize(placed.size());
+    if (placed.empty()) return;
+    columns = sort_by(placed.data(), placed.size(), sorted.data(), span, [](const Placed& p) { return p.col; }, poll);
   });
 
-  // Then each column by rows of bins; both sorts are stable.
-  x_.resize(placed.size());
-  y_.resize(placed.size());
-  weight_.resize(placed.size());
-  std::vector<std::vector<Bin>> bins(columns);
-  parallel_for(columns, run, [&](std::size_t c, Poll& poll) {
-    const std::size_t first = column[c], last = column[c + 1];
-    if (first == last) return;
-    std::int32_t top = placed[first].row, bottom = top;
-    for (std::size_t i = first; i < last; ++i) {
-      top = std::min(top, placed[i].row);
-      bottom = std::max(bottom, placed[i].row);
+  // Each column of bins by rows.
+  x_.resize(sorted.size());
+  y_.resize(sorted.size());
+  weight_.resize(sorted.size());
+  columns_.resize(columns.size());
+  parallel_for(columns.size(), run, [&](std::size_t c, Poll& poll) {
+    const std::size_t first = c == 0 ? 0 : columns[c - 1].end, n = columns[c].end - first;
+    const Placed* mine = sorted.data() + first;
+    std::vector<Placed> by_row(n);
+    KeyRange span;
+    for (std::size_t i = 0; i < n; ++i) span.hold(mine[i].row);
+    const auto rows = sort_by(mine, n, by_row.data(), span, [](const Placed& p) { return p.row; }, poll);
+    for (std::size_t i = 0; i < n; ++i) {
+      x_[first + i] = by_row[i].x;
+      y_[first + i] = by_row[i].y;
+      weight_[first + i] = by_row[i].weight;
     }
-    const auto rows = static_cast<std::size_t>(bottom - top) + 1;
-    std::vector<std::size_t> at(rows + 1, 0);
-    for (std::size_t i = first; i < last; ++i) ++at[static_cast<std::size_t>(placed[i].row - top) + 1];
-    at[0] = first;
-    for (std::size_t r = 0; r < rows; ++r) {
-      if (at[r + 1] > 0) bins[c].push_back({row0 + top + static_cast<std::int64_t>(r), at[r], at[r] + at[r + 1]});
-      at[r + 1] += at[r];
-    }
-    for (std::size_t i = first; i < last; ++i) {
-      if (i % chunk == 0) poll();
-      const std::size_t to = at[static_cast<std::size_t>(placed[i].row - top)]++;
-      x_[to] = placed[i].x;
-      y_[to] = placed[i].y;
-      weight_[to] = placed[i].weight;
-    }
-    for (Bin& b : bins[c]) {
-      if (b.last - b.first < crowded) continue;
-      poll();
-      merge(b);
+    columns_[c].col = columns[c].key;
+    std::size_t at = first;
+    for (const KeyRun& row : rows) {
+      Bin bin{row.key, at, first + row.end};
+      at = bin.last;
+      if (bin.last - bin.first >= crowded) {
+        poll();
+        merge(bin);
+      }
+      columns_[c].bins.push_back(bin);
     }
   });
-  column_.assign(1, 0);
-  for (const std::vector<Bin>& of : bins) {
-    bins_.insert(bins_.end(), of.begin(), of.end());
-    column_.push_back(bins_.size());
-  }
 }
 
 void PointIndex::merge(Bin& bin) {

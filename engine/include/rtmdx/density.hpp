@@ -24,4 +24,11 @@ template <class T>
 void density(const Features& features, const Grid& grid, const Window& window, Kernel kernel, Span<double> bandwidths,
              const Run& run, const std::vector<RasterView<T>>& out, Method method = Method::automatic);
 
+// For one bandwidth.
+template <class T>
+void density(const Features& features, const Grid& grid, const Window& window, Kernel kernel, double bandwidth,
+             const Run& run, RasterView<T> out, Method method = Method::automatic) {
+  density(features, grid, window, kernel, Span<double>(&bandwidth, 1), run, std::vector<RasterView<T>>{out}, method);
+}
+
 }  // namespace rtmdx

@@ -34,13 +34,13 @@ class PointIndex {
   // from west to east, so that what a sweep writes to stays in the cache.
   template <class Visit>
   void each(std::int64_t r0, std::int64_t r1, std::int64_t c0, std::int64_t c1, const Visit& visit) const {
-    const std::int64_t from = std::max(bin(c0) - col0_, std::int64_t{0}), to = std::min(bin(c1 - 1) + 1 - col0_, across_);
-    const std::int64_t top = bin(r0), bottom = bin(r1 - 1);
-    for (std::int64_t c = from; c < to; ++c) {
-      const auto begin = bins_.begin() + static_cast<std::ptrdiff_t>(column_[static_cast<std::size_t>(c)]);
-      const auto end = bins_.begin() + static_cast<std::ptrdiff_t>(column_[static_cast<std::size_t>(c) + 1]);
-      auto b = std::lower_bound(begin, end, top, [](const Bin& x, std::int64_t row) { return x.row < row; });
-      for (; b != end && b->row <= bottom; ++b) visit(b->first, b->last);
+    const auto west_of = [](const Column& x, std::int64_t col) { return x.col < col; };
+    const auto north_of = [](const Bin& x, std::int64_t row) { return x.row < row; };
+    const std::int64_t top = bin(r0), bottom = bin(r1 - 1), east = bin(c1 - 1);
+    auto c = std::lower_bound(columns_.begin(), columns_.end(), bin(c0), west_of);
+    for (; c != columns_.end() && c->col <= east; ++c) {
+      auto b = std::lower_bound(c->bins.begin(), c->bins.end(), top, north_of);
+      for (; b != c->bins.end() && b->row <= bottom; ++b) visit(b->first, b->last);
     }
   }
 
@@ -50,15 +50,20 @@ class PointIndex {
     std::size_t first, last;
   };
 
-  static std::int64_t bin(std::int64_t cell) { return cell >= 0 ? cell / bin_side : -((bin_side - 1 - cell) / bin_side); }
+  struct Column {
+    std::int64_t col;
+    std::vector<Bin> bins;  // those with points, from north to south
+  };
+
+  static std::int64_t bin(std::int64_t cell) {
+    return cell >= 0 ? cell / bin_side : -((bin_side - 1 - cell) / bin_side);
+  }
 
   void merge(Bin& bin);
 
-  std::int64_t col0_ = 0, across_ = 0;  // columns of bins
   bool has_negative_ = false;
   std::vector<double> x_, y_, weight_;
-  std::vector<Bin> bins_;            // those with points, column by column, from north to south
-  std::vector<std::size_t> column_;  // column c has the bins column_[c] .. column_[c + 1]
+  std::vector<Column> columns_;  // those with points, from west to east
 };
 
 }  // namespace rtmdx
