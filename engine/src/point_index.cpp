@@ -13,19 +13,7 @@ constexpr std::size_t chunk = 1U << 16U;  // points per block of preparation
 // Windows and reaches stay far below; casts of clamped doubles stay defined.
 constexpr double farthest = 1e15;
 
-struct Placed {
-  double x, y, weight;
-  std::int64_t row, col;  // of bins
-};
-
-struct KeyRange {
-  std::int64_t low = std::numeric_limits<std::int64_t>::max(), high = std::numeric_limits<std::int64_t>::min();
-
-  void hold(std::int64_t v) {
-    low = std::min(low, v);
-    high = std::max(high, v);
-  }
-};
+constexpr std::int64_t nowhere = std::numeric_limits<std::int64_t>::min();  // the key of what is left out
 
 // A run of equal keys in sorted order, and where it ends.
 struct KeyRun {
@@ -33,32 +21,50 @@ struct KeyRun {
   std::size_t end;
 };
 
-// Sorts n points by an integer key within `span`, stably; counts where keys are dense enough.
-template <class Key>
-std::vector<KeyRun> sort_by(const Placed* from, std::size_t n, Placed* to, const KeyRange& span, const Key& key,
-                            Poll& poll) {
+// A stable sort of items by integer keys: calls place(item, where) for each that is not left out. Counts where keys are
+// dense enough.
+template <class Place>
+std::vector<KeyRun> sort_by(const std::vector<std::int64_t>& keys, Poll& poll, const Place& place) {
+  std::int64_t low = std::numeric_limits<std::int64_t>::max(), high = nowhere;
+  for (const std::int64_t key : keys) {
+    if (key == nowhere) continue;
+    low = std::min(low, key);
+    high = std::max(high, key);
+  }
   std::vector<KeyRun> runs;
-  if (span.high - span.low <= static_cast<std::int64_t>(4 * n) + 65536) {
-    std::vector<std::size_t> at(static_cast<std::size_t>(span.high - span.low) + 2, 0);
-    for (std::size_t i = 0; i < n; ++i) ++at[static_cast<std::size_t>(key(from[i]) - span.low) + 1];
+  if (high == nowhere) return runs;
+  if (high - low <= static_cast<std::int64_t>(4 * keys.size()) + 65536) {
+    std::vector<std::size_t> at(static_cast<std::size_t>(high - low) + 2, 0);
+    for (const std::int64_t key : keys) {
+      if (key != nowhere) ++at[static_cast<std::size_t>(key - low) + 1];
+    }
     for (std::size_t k = 0; k + 1 < at.size(); ++k) {
-      if (at[k + 1] > 0) runs.push_back({span.low + static_cast<std::int64_t>(k), at[k] + at[k + 1]});
+      if (at[k + 1] > 0) runs.push_back({low + static_cast<std::int64_t>(k), at[k] + at[k + 1]});
       at[k + 1] += at[k];
     }
-    for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t i = 0; i < keys.size(); ++i) {
       if (i % chunk == 0) poll();
-      to[at[static_cast<std::size_t>(key(from[i]) - span.low)]++] = from[i];
+      if (keys[i] != nowhere) place(i, at[static_cast<std::size_t>(keys[i] - low)]++);
     }
-  } else {
-    std::copy(from, from + n, to);
-    std::stable_sort(to, to + n, [&](const Placed& a, const Placed& b) { return key(a) < key(b); });
-    for (std::size_t i = 0; i < n; ++i) {
-      if (runs.empty() || runs.back().key != key(to[i])) runs.push_back({key(to[i]), i});
-      runs.back().end = i + 1;
-    }
+    return runs;
+  }
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (keys[i] != nowhere) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t x, std::size_t y) { return keys[x] < keys[y]; });
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i % chunk == 0) poll();
+    if (runs.empty() || runs.back().key != keys[order[i]]) runs.push_back({keys[order[i]], i});
+    runs.back().end = i + 1;
+    place(order[i], i);
   }
   return runs;
 }
+
+struct Placed {
+  double x, y, weight;
+};
 
 }  // namespace
 
@@ -72,46 +78,46 @@ PointIndex::PointIndex(const Points& points, const Grid& grid, const Window& win
 
   for (std::size_t i = 0; i < points.weights.size(); ++i) has_negative_ = has_negative_ || points.weights[i] < 0.0;
 
-  // The points in reach. Bins are taken whole: what is crowded does not depend on the window.
+  // By columns of bins, those in reach. Bins are taken whole: what is crowded does not depend on the window.
+  constexpr double side = static_cast<double>(bin_side);
+  const std::size_t n = points.size();
+  std::vector<std::int64_t> col_of(n);
+  parallel_for((n + chunk - 1) / chunk, run, [&](std::size_t block, Poll&) {
+    for (std::size_t i = block * chunk; i < std::min(n, (block + 1) * chunk); ++i) {
+      const double col = std::floor(std::floor(grid.local_x(points.xy[2 * i]) / grid.dx) / side);
+      const double row = std::floor(std::floor(grid.local_y(points.xy[2 * i + 1]) / grid.dy) / side);
+      const bool near = col >= col0 && col <= col1 && row >= row0 && row <= row1;
+      col_of[i] = near ? static_cast<std::int64_t>(col) : nowhere;
+    }
+  });
   std::vector<Placed> sorted;
   std::vector<KeyRun> columns;
   parallel_for(1, run, [&](std::size_t, Poll& poll) {
-    constexpr double side = static_cast<double>(bin_side);
-    const std::size_t n = points.size();
-    std::vector<Placed> placed;
-    placed.reserve(n);
-    KeyRange span;
-    for (std::size_t i = 0; i < n; ++i) {
-      if (i % chunk == 0) poll();
-      const double x = grid.local_x(points.xy[2 * i]), y = grid.local_y(points.xy[2 * i + 1]);
-      const double col = std::floor(std::floor(x / grid.dx) / side), row = std::floor(std::floor(y / grid.dy) / side);
-      if (!(col >= col0 && col <= col1 && row >= row0 && row <= row1)) continue;
-      const double weight = points.weights.empty() ? 1.0 : points.weights[i];
-      placed.push_back({x, y, weight, static_cast<std::int64_t>(row), static_cast<std::int64_t>(col)});
-      span.hold(placed.back().col);
-    }
-    sorted.resize(placed.size());
-    if (placed.empty()) return;
-    columns = sort_by(placed.data(), placed.size(), sorted.data(), span, [](const Placed& p) { return p.col; }, poll);
+    sorted.resize(n);
+    columns = sort_by(col_of, poll, [&](std::size_t i, std::size_t at) {
+      sorted[at] = {grid.local_x(points.xy[2 * i]), grid.local_y(points.xy[2 * i + 1]),
+                    points.weights.empty() ? 1.0 : points.weights[i]};
+    });
   });
 
-  // Each column of bins by rows.
-  x_.resize(sorted.size());
-  y_.resize(sorted.size());
-  weight_.resize(sorted.size());
+  // Each column by rows of bins.
+  const std::size_t kept = columns.empty() ? 0 : columns.back().end;
+  x_.resize(kept);
+  y_.resize(kept);
+  weight_.resize(kept);
   columns_.resize(columns.size());
   parallel_for(columns.size(), run, [&](std::size_t c, Poll& poll) {
-    const std::size_t first = c == 0 ? 0 : columns[c - 1].end, n = columns[c].end - first;
+    const std::size_t first = c == 0 ? 0 : columns[c - 1].end, count = columns[c].end - first;
     const Placed* mine = sorted.data() + first;
-    std::vector<Placed> by_row(n);
-    KeyRange span;
-    for (std::size_t i = 0; i < n; ++i) span.hold(mine[i].row);
-    const auto rows = sort_by(mine, n, by_row.data(), span, [](const Placed& p) { return p.row; }, poll);
-    for (std::size_t i = 0; i < n; ++i) {
-      x_[first + i] = by_row[i].x;
-      y_[first + i] = by_row[i].y;
-      weight_[first + i] = by_row[i].weight;
+    std::vector<std::int64_t> row_of(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      row_of[i] = static_cast<std::int64_t>(std::floor(std::floor(mine[i].y / grid.dy) / side));
     }
+    const std::vector<KeyRun> rows = sort_by(row_of, poll, [&](std::size_t i, std::size_t at) {
+      x_[first + at] = mine[i].x;
+      y_[first + at] = mine[i].y;
+      weight_[first + at] = mine[i].weight;
+    });
     columns_[c].col = columns[c].key;
     std::size_t at = first;
     for (const KeyRun& row : rows) {
