@@ -39,7 +39,7 @@ void run(const std::vector<RasterView<T>>& out, const FeatureArrays& features, c
          const std::string& kernel, const std::vector<double>& bandwidths, const Run& way, const std::string& method) {
   const Kernel which = kernel_named(kernel);
   const Method how = method_named(method);
-  // Safe: the callers hold `features` and the arrays behind `out`; the engine touches no Python object, and the caller's
+  // Safe: the callers hold `features` and the arrays behind `out`; the engine touches no Python object, and the user's
   // functions take the GIL themselves.
   const py::gil_scoped_release release;
   density(features.view, grid, window, which, Span<double>(bandwidths.data(), bandwidths.size()), way, out, how);
@@ -82,8 +82,9 @@ void define(py::module_& m) {
         "Write the kernel density for each bandwidth into out[i]: the bits of single calls, preparation shared.");
 }
 
-void mass(py::array_t<double, py::array::c_style> out, const FeatureArrays& polygons, const Doubles& points, const Grid& grid,
-          const std::string& kernel, double bandwidth, int threads, const py::object& cancel, const py::object& progress) {
+void mass(py::array_t<double, py::array::c_style> out, const FeatureArrays& polygons, const Doubles& points,
+          const Grid& grid, const std::string& kernel, double bandwidth, int threads, const py::object& cancel,
+          const py::object& progress) {
   if (points.ndim() != 2 || points.shape(1) != 2 || out.ndim() != 1 || out.shape(0) != points.shape(0)) {
     throw InvalidArgument("points must have the shape (n, 2) and out the shape (n,)");
   }

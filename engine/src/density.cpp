@@ -169,8 +169,8 @@ void line_density(const Lines& lines, const Scaled& scaled, const Window& window
 }
 
 template <class T>
-void polygon_density(const Polygons& polygons, const Scaled& scaled, const Window& window, Kernel kernel, const Run& run,
-                     RasterView<T> out) {
+void polygon_density(const Polygons& polygons, const Scaled& scaled, const Window& window, Kernel kernel,
+                     const Run& run, RasterView<T> out) {
   const PolygonMass masses(polygons, scaled, kernel, run);
   sum_over_tiles(scaled, window, masses.boxes(), 1.0, run, out, [&](std::size_t i, const TileSums& tile, Poll& poll) {
     const double w = polygons.weights.empty() ? 1.0 : polygons.weights[i];
@@ -211,8 +211,8 @@ class Parts {
 void require_one_kind(const Features& f) {
   const int kinds = (f.points.size() > 0) + (f.lines.size() > 0) + (f.polygons.size() > 0);
   if (kinds > 1) {
-    throw InvalidArgument("density of " + std::to_string(f.points.size()) + " points, " + std::to_string(f.lines.size()) +
-                          " lines and " + std::to_string(f.polygons.size()) +
+    throw InvalidArgument("density of " + std::to_string(f.points.size()) + " points, " +
+                          std::to_string(f.lines.size()) + " lines and " + std::to_string(f.polygons.size()) +
                           " polygons; a count, a length and an area do not add up: give one kind");
   }
 }

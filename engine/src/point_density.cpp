@@ -74,7 +74,8 @@ Plan make_plan(std::size_t count, const Grid& grid, Kernel kernel, double radius
   Plan plan{64, 256, 0, nullptr, nullptr, nullptr};
   if (sweep) {
     // Wide stretches share fewer points; the polynomials' origin must stay near, the more so the higher the degree.
-    const double wide = kernel == Kernel::quartic ? 4.0 * across : std::min(12.0 * across, std::max(4.0 * across, 1024.0));
+    const double wide =
+        kernel == Kernel::quartic ? 4.0 * across : std::min(12.0 * across, std::max(4.0 * across, 1024.0));
     plan.stretch = round_up(std::max(wide, kernel == Kernel::quartic ? 64.0 : 128.0), 64);
     plan.strip = across < 24.0 || across > 512.0 ? 32 : 48;
   } else if (across >= 128.0) {
@@ -110,7 +111,8 @@ Plan make_plan(std::size_t count, const Grid& grid, Kernel kernel, double radius
 class Work {
  public:
   Work(const Plan& plan, const Grid& grid, double radius) : plan_(plan), grid_(grid), radius_(radius) {
-    const auto rows = static_cast<std::size_t>(plan.strip), pitch = static_cast<std::size_t>(plan.stretch) + Tile::spare;
+    const auto rows = static_cast<std::size_t>(plan.strip);
+    const std::size_t pitch = static_cast<std::size_t>(plan.stretch) + Tile::spare;
     x_.resize(pitch);
     y_.resize(rows + 3);
     sums_.assign(rows * pitch, 0.0);

@@ -14,8 +14,8 @@ namespace rtmdx {
 // the Gaussian, whose h is its standard deviation and whose support is cut at 4 h and scaled to integrate to 1.
 enum class Kernel { uniform, triangular, epanechnikov, quartic, gaussian };
 
-// How the density of points is summed; the answers agree to rounding. Automatic chooses the cheaper from grid, number of
-// points and bandwidth.
+// How the density of points is summed; the answers agree to rounding. Automatic chooses the cheaper from grid, number
+// of points and bandwidth.
 enum class Method { automatic, scatter, sweep };
 
 // Writes sum over features of weight x integral of the kernel over the feature, for every cell centre of `window`, one

@@ -5,10 +5,11 @@
 // where the chord begins, subtracts them where it ends, and one running sum along the row evaluates the polynomial: the
 // cost of a chord does not depend on its length.
 //
-// Precision of the sweep. Where the polynomial would be a small difference of large terms (rows where the chord is short
-// against the support, the ends of a quartic's chords) cells are scattered all the same, the basis is local to a tile a
-// few supports wide, and a running sum that covers no chord is set to 0. What is left is rounding: each value is off by
-// less than 1e-11 of the largest value in its row within the tile.
+// Precision of the sweep. Where the polynomial would be a small difference of large terms (rows where the chord is
+// short against the support, the ends of a quartic's chords) cells are scattered all the same, the basis is local to a
+// tile a few supports wide, and a running sum that covers no chord is set to 0. What is left is rounding: each value is
+// off by less than 1e-11 of the largest value in its row within the tile. (Weights many orders of magnitude apart: that
+// is the bound; a small weight beside a huge one keeps fewer digits of its own than a plain sum would.)
 #pragma once
 
 #include "rtmdx/density.hpp"

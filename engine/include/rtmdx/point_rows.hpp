@@ -137,8 +137,8 @@ RTMDX_INLINE void scatter_points(const Tile& tile, const Weighted& points, std::
 
 // ---------------------------------------------------------------- sweep
 
-// Along a row the kernel is a polynomial on the chord. `blocks` x 4 lanes hold its coefficients and, last, the number of
-// chords; `scattered`: rows with a smaller q2 are scattered, where the polynomial would be a small difference of large
+// Along a row the kernel is a polynomial on the chord. `blocks` x 4 lanes hold its coefficients and, last, the number
+// of chords; `scattered`: rows with a smaller q2 are scattered, where the polynomial would be a small difference of large
 // terms.
 template <Kernel K>
 struct Polynomial;
