@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
-from pybind11.setup_helpers import Pybind11Extension
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import Extension, setup
 
+ParallelCompile("RTMDX_BUILD_JOBS", default=0).install()  # all processors unless told otherwise
 DEBUG = os.environ.get("RTMDX_DEBUG") == "1"
 
 # -ffp-contract=off: every machine and every function clone must give the same bits.
 # Never -ffast-math (it makes NaN tests false) and never -march=native (wheels travel).
-# -fno-math-errno touches no arithmetic: it lets sqrt vectorise.
-FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"]
+# -fno-math-errno and -fno-trapping-math touch no arithmetic: they let sqrt and both sides of a choice vectorise.
+FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 FLAGS += ["-O1", "-g", "-D_GLIBCXX_ASSERTIONS", "-DRTMDX_DEBUG=1"] if DEBUG else ["-O3"]
 LINK = ["-pthread"]
 if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""Distance and density beside what a user would otherwise call; the answers are asserted equal.
+"""Distance beside what a user would otherwise call; the answers are asserted equal.
 
 Run: pytest benchmarks --benchmark-only
 """
@@ -12,7 +12,6 @@ import pytest
 import shapely
 from scipy.spatial import cKDTree
 
-from rtmdx.space.density import density_array
 from rtmdx.space.distance import distance_array
 from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
@@ -54,28 +53,3 @@ def test_segments(benchmark: Any, grid: Grid, streets: np.ndarray, who: str) -> 
     some = np.random.default_rng(2).integers(0, 1000, (50, 2))
     brute = [shapely.distance(shapely.Point(grid.x[c], grid.y[r]), streets).min() for r, c in some]
     np.testing.assert_allclose(found[some[:, 0], some[:, 1]], brute, rtol=1e-9)
-
-
-@pytest.mark.benchmark(group="density: 10,000 points, bandwidth 10 cells -> 1000 x 1000 cells")
-@pytest.mark.parametrize("who", ["rtmdx", "scikit-learn KernelDensity"])
-def test_density(benchmark: Any, grid: Grid, places: np.ndarray, who: str) -> None:
-    width = 200.0
-    if who == "rtmdx":
-        features = Features.from_points(places)
-        found = benchmark(lambda: density_array(features, grid, bandwidth=width, dtype="float64", threads=2))
-    else:
-        from sklearn.neighbors import KernelDensity
-
-        c = centres(grid)
-
-        def scored() -> np.ndarray:
-            model = KernelDensity(bandwidth=width, kernel="epanechnikov", rtol=0).fit(places)
-            return np.exp(model.score_samples(c)).reshape(grid.shape) * len(places)
-
-        with np.errstate(divide="ignore"):
-            found = benchmark.pedantic(scored, rounds=1)
-    some = np.random.default_rng(2).integers(0, 1000, (500, 2))
-    for r, c in some:
-        u2 = ((grid.x[c] - places[:, 0]) ** 2 + (grid.y[r] - places[:, 1]) ** 2) / width**2
-        exact = (2 / np.pi * np.clip(1 - u2, 0, None) / width**2).sum()
-        assert found[r, c] == pytest.approx(exact, rel=1e-6, abs=1e-15)

@@ -21,6 +21,8 @@ void register_distance(py::module_& m);
 void register_density(py::module_& m);
 void register_zonal(py::module_& m);
 void register_focal(py::module_& m);
+void register_mask(py::module_& m);
+void register_cost(py::module_& m);
 void register_build_info(py::module_& m);
 
 // Read-only arrays: float64 or int64, C order, never copied (bound with noconvert).

@@ -9,5 +9,7 @@ PYBIND11_MODULE(_engine, m) {
   rtmdx::bind::register_density(m);
   rtmdx::bind::register_zonal(m);
   rtmdx::bind::register_focal(m);
+  rtmdx::bind::register_mask(m);
+  rtmdx::bind::register_cost(m);
   rtmdx::bind::register_build_info(m);
 }

@@ -8,88 +8,13 @@
 
 #include "rtmdx/clones.hpp"
 #include "rtmdx/kernel.hpp"
+#include "rtmdx/point_density.hpp"
+#include "rtmdx/point_index.hpp"
 #include "rtmdx/polygon_mass.hpp"
 #include "rtmdx/tiles.hpp"
 
 namespace rtmdx {
 namespace {
-
-// ---------------------------------------------------------------- points
-// sums[c] += w * shape(u) along a row, u^2 = (x[c] - px)^2 + ey2. Cells out of reach get exactly 0.
-
-// Kernels that jump at the edge keep cells that lie exactly on it, whichever way the division by R rounds.
-constexpr double edge2 = 1.0 + 1e-9;
-
-inline double square(double v) { return v * v; }
-
-RTMDX_CLONES void row_uniform(double* sums, const double* x, std::size_t n, double px, double ey2, double w) {
-  for (std::size_t c = 0; c < n; ++c) sums[c] += square(x[c] - px) + ey2 <= edge2 ? w : 0.0;
-}
-
-RTMDX_CLONES void row_epanechnikov(double* sums, const double* x, std::size_t n, double px, double ey2, double w) {
-  for (std::size_t c = 0; c < n; ++c) {
-    const double v = 1.0 - (square(x[c] - px) + ey2);
-    sums[c] += w * (v > 0.0 ? v : 0.0);
-  }
-}
-
-RTMDX_CLONES void row_quartic(double* sums, const double* x, std::size_t n, double px, double ey2, double w) {
-  for (std::size_t c = 0; c < n; ++c) {
-    const double v = 1.0 - (square(x[c] - px) + ey2);
-    const double in = v > 0.0 ? v : 0.0;
-    sums[c] += w * (in * in);
-  }
-}
-
-RTMDX_CLONES void row_triangular(double* sums, const double* x, std::size_t n, double px, double ey2, double w) {
-  for (std::size_t c = 0; c < n; ++c) {
-    const double v = 1.0 - std::sqrt(square(x[c] - px) + ey2);
-    sums[c] += w * (v > 0.0 ? v : 0.0);
-  }
-}
-
-// The Gaussian is a product: gx[c] = exp(-(c (x - px))^2 / 2) is made once per point, w carries the row's factor.
-RTMDX_CLONES void row_gaussian(double* sums, const double* x, const double* gx, std::size_t n, double px, double ey2,
-                               double w) {
-  for (std::size_t c = 0; c < n; ++c) sums[c] += square(x[c] - px) + ey2 <= edge2 ? w * gx[c] : 0.0;
-}
-
-inline double gaussian_factor(double distance) { return std::exp(-0.5 * square(gaussian_cut * distance)); }
-
-void add_point(Kernel kernel, const Scaled& scaled, const TileSums& tile, double px, double py, double w) {
-  const Cells reach = scaled.reached({px, py, px, py}, tile.cells);
-  if (reach.empty()) return;
-  const auto n = static_cast<std::size_t>(reach.c1 - reach.c0);
-  const double* x = tile.x + (reach.c0 - tile.cells.c0);
-  std::vector<double> gx;
-  if (kernel == Kernel::gaussian) {
-    gx.resize(n);
-    for (std::size_t c = 0; c < n; ++c) gx[c] = gaussian_factor(x[c] - px);
-  }
-  for (std::int64_t r = reach.r0; r < reach.r1; ++r) {
-    double* sums = tile.sums + (r - tile.cells.r0) * tile.stride + (reach.c0 - tile.cells.c0);
-    const double ey = tile.y[r - tile.cells.r0] - py;
-    const double ey2 = ey * ey;
-    if (ey2 > edge2) continue;
-    switch (kernel) {
-      case Kernel::uniform:
-        row_uniform(sums, x, n, px, ey2, w);
-        break;
-      case Kernel::triangular:
-        row_triangular(sums, x, n, px, ey2, w);
-        break;
-      case Kernel::epanechnikov:
-        row_epanechnikov(sums, x, n, px, ey2, w);
-        break;
-      case Kernel::quartic:
-        row_quartic(sums, x, n, px, ey2, w);
-        break;
-      case Kernel::gaussian:
-        row_gaussian(sums, x, gx.data(), n, px, ey2, w * gaussian_factor(ey));
-        break;
-    }
-  }
-}
 
 // ---------------------------------------------------------------- lines
 // A segment seen from a cell centre: its line passes at distance p; s runs along it from the foot of the
@@ -213,91 +138,144 @@ void add_segment(Kernel kernel, const Scaled& scaled, const TileSums& tile, cons
   }
 }
 
-// ---------------------------------------------------------------- all together
+// ---------------------------------------------------------------- lines and polygons
 
 template <class T>
-void compute(const Features& f, const Scaled& scaled, const Window& window, Kernel kernel, const Run& run,
-             RasterView<T> out) {
-  // Features in order: points, then segments of lines, then polygons.
-  std::vector<Box> boxes;
-  std::vector<double> px(f.points.size()), py(f.points.size());
-  boxes.reserve(px.size());
-  for (std::size_t i = 0; i < px.size(); ++i) {
-    px[i] = scaled.local_x(f.points.xy[2 * i]);
-    py[i] = scaled.local_y(f.points.xy[2 * i + 1]);
-    boxes.push_back({px[i], py[i], px[i], py[i]});
-  }
+void line_density(const Lines& lines, const Scaled& scaled, const Window& window, Kernel kernel, const Run& run,
+                  RasterView<T> out) {
   std::vector<Segment> segments;
-  std::vector<double> segment_weight;
-  for (std::size_t i = 0; i < f.lines.size(); ++i) {
-    const auto v0 = static_cast<std::size_t>(f.lines.offsets[i]), v1 = static_cast<std::size_t>(f.lines.offsets[i + 1]);
-    for (std::size_t v = v0; v + 1 < v1; ++v) {
-      const double ax = scaled.local_x(f.lines.xy[2 * v]), ay = scaled.local_y(f.lines.xy[2 * v + 1]);
-      const double bx = scaled.local_x(f.lines.xy[2 * v + 2]), by = scaled.local_y(f.lines.xy[2 * v + 3]);
-      const double length = std::hypot(bx - ax, by - ay);
-      if (!(length > 0.0)) continue;  // no length, no density
-      segments.push_back({ax, ay, (bx - ax) / length, (by - ay) / length, length});
-      segment_weight.push_back(f.lines.weights.empty() ? 1.0 : f.lines.weights[i]);
-      boxes.push_back({std::min(ax, bx), std::min(ay, by), std::max(ax, bx), std::max(ay, by)});
-    }
-  }
-  const PolygonMass polygons(f.polygons, scaled, kernel);
-  boxes.insert(boxes.end(), polygons.boxes().begin(), polygons.boxes().end());
-
-  const std::size_t first_segment = px.size();
-  const std::size_t first_polygon = first_segment + segments.size();
-  // In units of the radius R a point's kernel is K / R^2, a line's integral gains R, a polygon's R^2.
-  const double constant = kernel_constant(kernel);
-  const double point_scale = constant / (scaled.radius * scaled.radius);
-  const double line_scale = constant / scaled.radius;
-  const auto add = [&](std::size_t i, const TileSums& tile, Poll& poll) {
-    if (i < first_segment) {
-      const double w = f.points.weights.empty() ? 1.0 : f.points.weights[i];
-      add_point(kernel, scaled, tile, px[i], py[i], w * point_scale);
-    } else if (i < first_polygon) {
-      const std::size_t k = i - first_segment;
-      add_segment(kernel, scaled, tile, boxes[i], segments[k], segment_weight[k] * line_scale);
-    } else {
-      const std::size_t k = i - first_polygon;
-      const double w = f.polygons.weights.empty() ? 1.0 : f.polygons.weights[k];
-      const bool intricate = polygons.intricate(k);
-      const Cells reach = scaled.reached(polygons.boxes()[k], tile.cells);
-      for (std::int64_t r = reach.r0; r < reach.r1; ++r) {
-        poll();
-        double* sums = tile.sums + (r - tile.cells.r0) * tile.stride - tile.cells.c0;
-        const double y = tile.y[r - tile.cells.r0];
-        for (std::int64_t c = reach.c0; c < reach.c1; ++c) {
-          if (intricate) poll();
-          sums[c] += w * polygons.mass(k, tile.x[c - tile.cells.c0], y);
-        }
+  std::vector<double> weights;
+  std::vector<Box> boxes;
+  parallel_for(1, run, [&](std::size_t, Poll& poll) {
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      const auto v0 = static_cast<std::size_t>(lines.offsets[i]), v1 = static_cast<std::size_t>(lines.offsets[i + 1]);
+      for (std::size_t v = v0; v + 1 < v1; ++v) {
+        if (v % 1024 == 0) poll();
+        const double ax = scaled.local_x(lines.xy[2 * v]), ay = scaled.local_y(lines.xy[2 * v + 1]);
+        const double bx = scaled.local_x(lines.xy[2 * v + 2]), by = scaled.local_y(lines.xy[2 * v + 3]);
+        const double length = std::hypot(bx - ax, by - ay);
+        if (!(length > 0.0)) continue;  // no length, no density
+        segments.push_back({ax, ay, (bx - ax) / length, (by - ay) / length, length});
+        weights.push_back(lines.weights.empty() ? 1.0 : lines.weights[i]);
+        boxes.push_back({std::min(ax, bx), std::min(ay, by), std::max(ax, bx), std::max(ay, by)});
       }
     }
-  };
-  sum_over_tiles(scaled, window, boxes, 1.0, run, out, add);
+  });
+  // In units of the radius R a kernel is K / R^2 and a line's integral of it gains R.
+  const double scale = kernel_constant(kernel) / scaled.radius;
+  sum_over_tiles(scaled, window, boxes, 1.0, run, out, [&](std::size_t i, const TileSums& tile, Poll&) {
+    add_segment(kernel, scaled, tile, boxes[i], segments[i], weights[i] * scale);
+  });
+}
+
+template <class T>
+void polygon_density(const Polygons& polygons, const Scaled& scaled, const Window& window, Kernel kernel,
+                     const Run& run, RasterView<T> out) {
+  const PolygonMass masses(polygons, scaled, kernel, run);
+  sum_over_tiles(scaled, window, masses.boxes(), 1.0, run, out, [&](std::size_t i, const TileSums& tile, Poll& poll) {
+    const double w = polygons.weights.empty() ? 1.0 : polygons.weights[i];
+    const bool intricate = masses.intricate(i);
+    const Cells reach = scaled.reached(masses.boxes()[i], tile.cells);
+    for (std::int64_t r = reach.r0; r < reach.r1; ++r) {
+      poll();
+      double* sums = tile.sums + (r - tile.cells.r0) * tile.stride - tile.cells.c0;
+      const double y = tile.y[r - tile.cells.r0];
+      for (std::int64_t c = reach.c0; c < reach.c1; ++c) {
+        if (intricate) poll();
+        sums[c] += w * masses.mass(i, tile.x[c - tile.cells.c0], y);
+      }
+    }
+  });
+}
+
+// Several main loops told as one: each counts as a thousand.
+class Parts {
+ public:
+  Parts(const Run& run, std::size_t parts) : run_(run), parts_(parts) {}
+
+  Run part(std::size_t i) const {
+    Run one = run_;
+    if (run_.progress && parts_ > 1) {
+      one.progress = [this, i](std::size_t done, std::size_t total) {
+        run_.progress(1000 * i + (total == 0 ? 1000 : 1000 * done / total), 1000 * parts_);
+      };
+    }
+    return one;
+  }
+
+ private:
+  const Run& run_;
+  std::size_t parts_;
+};
+
+void require_one_kind(const Features& f) {
+  const int kinds = (f.points.size() > 0) + (f.lines.size() > 0) + (f.polygons.size() > 0);
+  if (kinds > 1) {
+    throw InvalidArgument("density of " + std::to_string(f.points.size()) + " points, " +
+                          std::to_string(f.lines.size()) + " lines and " + std::to_string(f.polygons.size()) +
+                          " polygons; a count, a length and an area do not add up: give one kind");
+  }
+}
+
+std::string out_of_memory(const Features& f, const Window& window) {
+  // What preparation takes; a tile's buffers and the result come on top.
+  const std::size_t vertices = f.points.size() + f.lines.xy.size() / 2 + f.polygons.xy.size() / 2;
+  return "no memory left for the density of " + std::to_string(window.nrows) + " x " + std::to_string(window.ncols) +
+         " cells: preparing " + std::to_string(vertices) + " points or vertices takes about " +
+         std::to_string(vertices * 96 / 1000000 + 1) + " MB, and a few MB per thread";
 }
 
 }  // namespace
 
 template <class T>
-void density(const Features& features, const Grid& grid, const Window& window, Kernel kernel, double bandwidth,
-             const Run& run, RasterView<T> out) {
+void density(const Features& features, const Grid& grid, const Window& window, Kernel kernel, Span<double> bandwidths,
+             const Run& run, const std::vector<RasterView<T>>& out, Method method) {
   check(grid, window);
   check(features);
-  if (!(bandwidth > 0.0) || !std::isfinite(bandwidth)) {
-    throw InvalidArgument("bandwidth is " + std::to_string(bandwidth) + "; it must be a positive length");
+  require_one_kind(features);
+  if (out.size() != bandwidths.size()) {
+    throw InvalidArgument("there are " + std::to_string(bandwidths.size()) + " bandwidths and " +
+                          std::to_string(out.size()) + " rasters to write; expected one for each");
+  }
+  double widest = 0.0;
+  for (std::size_t i = 0; i < bandwidths.size(); ++i) {
+    if (!(bandwidths[i] > 0.0) || !std::isfinite(bandwidths[i])) {
+      throw InvalidArgument("bandwidth is " + std::to_string(bandwidths[i]) + "; it must be a positive length");
+    }
+    widest = std::max(widest, bandwidths[i]);
   }
   if (window.empty()) return;
   try {
-    compute(features, Scaled{grid, support_radius(kernel, bandwidth)}, window, kernel, run, out);
+    const Parts parts(run, bandwidths.size());
+    if (features.lines.size() > 0 || features.polygons.size() > 0) {
+      for (std::size_t i = 0; i < bandwidths.size(); ++i) {
+        const Scaled scaled{grid, support_radius(kernel, bandwidths[i])};
+        if (features.lines.size() > 0) {
+          line_density(features.lines, scaled, window, kernel, parts.part(i), out[i]);
+        } else {
+          polygon_density(features.polygons, scaled, window, kernel, parts.part(i), out[i]);
+        }
+      }
+      return;
+    }
+    Window read = window;
+    for (std::size_t i = 0; i < bandwidths.size(); ++i) {
+      const Window one = reading_window(features.points.size(), grid, window, kernel, bandwidths[i], method);
+      read.ncols += read.col0 - std::min(read.col0, one.col0);
+      read.col0 = std::min(read.col0, one.col0);
+    }
+    const PointIndex index(features.points, grid, read, support_radius(kernel, widest), run);
+    for (std::size_t i = 0; i < bandwidths.size(); ++i) {
+      point_density(index, features.points.size(), grid, window, kernel, bandwidths[i], method, parts.part(i), out[i]);
+    }
   } catch (const std::bad_alloc&) {
-    throw OutOfMemory("no memory left for the density of " + std::to_string(window.nrows) + " x " +
-                      std::to_string(window.ncols) + " cells");
+    throw OutOfMemory(out_of_memory(features, window));
   }
 }
 
-template void density<float>(const Features&, const Grid&, const Window&, Kernel, double, const Run&,
-                             RasterView<float>);
-template void density<double>(const Features&, const Grid&, const Window&, Kernel, double, const Run&,
-                              RasterView<double>);
+template void density<float>(const Features&, const Grid&, const Window&, Kernel, Span<double>, const Run&,
+                             const std::vector<RasterView<float>>&, Method);
+template void density<double>(const Features&, const Grid&, const Window&, Kernel, Span<double>, const Run&,
+                              const std::vector<RasterView<double>>&, Method);
 
 }  // namespace rtmdx

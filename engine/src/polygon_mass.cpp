@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <new>
+#include <string>
 
 #include "rtmdx/kernel.hpp"
 
@@ -95,23 +97,27 @@ void add_edge(double ax, double ay, double bx, double by, double ex, double ey, 
 
 }  // namespace
 
-PolygonMass::PolygonMass(const Polygons& polygons, const Scaled& scaled, Kernel kernel) : kernel_(kernel) {
+PolygonMass::PolygonMass(const Polygons& polygons, const Scaled& scaled, Kernel kernel, const Run& run)
+    : kernel_(kernel) {
   tree_start_.assign(1, 0);
-  for (std::size_t i = 0; i < polygons.size(); ++i) {
-    const std::size_t node0 = nodes_.size();
-    for (auto ring = polygons.polygon_offsets[i]; ring < polygons.polygon_offsets[i + 1]; ++ring) {
-      add_ring(polygons, scaled, static_cast<std::size_t>(polygons.ring_offsets[static_cast<std::size_t>(ring)]),
-               static_cast<std::size_t>(polygons.ring_offsets[static_cast<std::size_t>(ring) + 1]),
-               ring > polygons.polygon_offsets[i]);
+  parallel_for(1, run, [&](std::size_t, Poll& poll) {
+    for (std::size_t i = 0; i < polygons.size(); ++i) {
+      const std::size_t node0 = nodes_.size();
+      for (auto ring = polygons.polygon_offsets[i]; ring < polygons.polygon_offsets[i + 1]; ++ring) {
+        poll();
+        add_ring(polygons, scaled, static_cast<std::size_t>(polygons.ring_offsets[static_cast<std::size_t>(ring)]),
+                 static_cast<std::size_t>(polygons.ring_offsets[static_cast<std::size_t>(ring) + 1]),
+                 ring > polygons.polygon_offsets[i]);
+      }
+      Box box{infinity, infinity, -infinity, -infinity};
+      for (std::size_t n = node0; n < nodes_.size(); n = nodes_[n].skip) {
+        grow(box, nodes_[n].box.x0, nodes_[n].box.y0);
+        grow(box, nodes_[n].box.x1, nodes_[n].box.y1);
+      }
+      boxes_.push_back(box);
+      tree_start_.push_back(nodes_.size());
     }
-    Box box{infinity, infinity, -infinity, -infinity};
-    for (std::size_t n = node0; n < nodes_.size(); n = nodes_[n].skip) {
-      grow(box, nodes_[n].box.x0, nodes_[n].box.y0);
-      grow(box, nodes_[n].box.x1, nodes_[n].box.y1);
-    }
-    boxes_.push_back(box);
-    tree_start_.push_back(nodes_.size());
-  }
+  });
 }
 
 void PolygonMass::add_ring(const Polygons& polygons, const Scaled& scaled, std::size_t v0, std::size_t v1, bool hole) {
@@ -202,6 +208,37 @@ double PolygonMass::mass(std::size_t polygon, double x, double y) const {
   const double turns = flux.subtended / (2.0 * pi);
   if (!flux.met) return std::clamp(std::round(turns), 0.0, 1.0);  // all of the support or nothing of it, exactly
   return std::clamp(flux.inside + turns, 0.0, 1.0);
+}
+
+void kernel_mass(const Polygons& polygons, const Grid& grid, Kernel kernel, double bandwidth, Span<double> points,
+                 const Run& run, double* out) {
+  check(Features{{}, {}, polygons});
+  const std::size_t n = points.size() / 2;
+  try {
+    const Scaled scaled{grid, support_radius(kernel, bandwidth)};
+    const PolygonMass masses(polygons, scaled, kernel, run);
+    constexpr std::size_t per_block = 1024;
+    parallel_for(
+        (n + per_block - 1) / per_block, run,
+        [&](std::size_t block, Poll& poll) {
+          for (std::size_t i = block * per_block; i < std::min(n, (block + 1) * per_block); ++i) {
+            const double x = scaled.local_x(points[2 * i]), y = scaled.local_y(points[2 * i + 1]);
+            double sum = 0.0;
+            for (std::size_t j = 0; j < polygons.size(); ++j) {
+              const Box& box = masses.boxes()[j];
+              if (x < box.x0 - 1.0 || x > box.x1 + 1.0 || y < box.y0 - 1.0 || y > box.y1 + 1.0) continue;
+              if (masses.intricate(j)) poll();
+              sum += masses.mass(j, x, y);
+            }
+            out[i] = sum;
+          }
+        },
+        Loop::main);
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory("no memory left for the kernel mass at " + std::to_string(n) + " points in polygons of " +
+                      std::to_string(polygons.xy.size() / 2) + " vertices, about " +
+                      std::to_string(polygons.xy.size() * 48 / 1000000 + 1) + " MB");
+  }
 }
 
 }  // namespace rtmdx

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rtmdx.runs.provenance import build_info
     from rtmdx.runs.run import run
     from rtmdx.runs.study import Study
+    from rtmdx.space.cost import cost_distance, cost_distance_array
     from rtmdx.space.density import density, density_array
     from rtmdx.space.distance import distance, distance_array
     from rtmdx.space.features import Features
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rtmdx.space.frame import Frame
     from rtmdx.space.grid import Grid
     from rtmdx.space.layers import Events, RiskFactor, StudyArea
+    from rtmdx.space.mask import mask_distance, mask_distance_array
     from rtmdx.space.zarr_store import stream_to_zarr
     from rtmdx.space.zonal import coverage, zonal
 
@@ -36,6 +38,8 @@ _HOMES = {
     "Study": "rtmdx.runs.study",
     "StudyArea": "rtmdx.space.layers",
     "build_info": "rtmdx.runs.provenance",
+    "cost_distance": "rtmdx.space.cost",
+    "cost_distance_array": "rtmdx.space.cost",
     "coverage": "rtmdx.space.zonal",
     "density": "rtmdx.space.density",
     "density_array": "rtmdx.space.density",
@@ -43,6 +47,8 @@ _HOMES = {
     "distance_array": "rtmdx.space.distance",
     "focal": "rtmdx.space.focal",
     "focal_array": "rtmdx.space.focal",
+    "mask_distance": "rtmdx.space.mask",
+    "mask_distance_array": "rtmdx.space.mask",
     "run": "rtmdx.runs.run",
     "stream_to_zarr": "rtmdx.space.zarr_store",
     "validity": "rtmdx.model.validity",
@@ -59,6 +65,8 @@ __all__ = [
     "Study",
     "StudyArea",
     "build_info",
+    "cost_distance",
+    "cost_distance_array",
     "coverage",
     "density",
     "density_array",
@@ -67,6 +75,8 @@ __all__ = [
     "errors",
     "focal",
     "focal_array",
+    "mask_distance",
+    "mask_distance_array",
     "run",
     "stream_to_zarr",
     "validity",

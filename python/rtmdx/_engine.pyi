@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, final, overload
 
 import numpy as np
@@ -74,6 +74,7 @@ def density(
     threads: int,
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,
+    method: str = "automatic",
 ) -> None: ...
 @overload
 def density(
@@ -81,6 +82,47 @@ def density(
     features: Features,
     grid: Grid,
     window: Window,
+    *,
+    kernel: str,
+    bandwidth: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    method: str = "automatic",
+) -> None: ...
+@overload
+def densities(
+    out: NDArray[np.float32],
+    features: Features,
+    grid: Grid,
+    window: Window,
+    *,
+    kernel: str,
+    bandwidths: Sequence[float],
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    method: str = "automatic",
+) -> None: ...
+@overload
+def densities(
+    out: NDArray[np.float64],
+    features: Features,
+    grid: Grid,
+    window: Window,
+    *,
+    kernel: str,
+    bandwidths: Sequence[float],
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    method: str = "automatic",
+) -> None: ...
+def kernel_mass(
+    out: NDArray[np.float64],
+    polygons: Features,
+    points: NDArray[np.float64],
+    grid: Grid,
     *,
     kernel: str,
     bandwidth: float,
@@ -177,6 +219,58 @@ def focal(
     radius: float,
     shape: str,
     statistic: str,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def mask_distance(
+    out: NDArray[np.float32],
+    mask: NDArray[np.uint8],
+    grid: Grid,
+    window: Window,
+    *,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def mask_distance(
+    out: NDArray[np.float64],
+    mask: NDArray[np.uint8],
+    grid: Grid,
+    window: Window,
+    *,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def cost_distance(
+    out: NDArray[np.float32],
+    features: Features,
+    grid: Grid,
+    friction: NDArray[np.float32] | NDArray[np.float64] | None,
+    barriers: Features,
+    *,
+    connectivity: int,
+    max_cost: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def cost_distance(
+    out: NDArray[np.float64],
+    features: Features,
+    grid: Grid,
+    friction: NDArray[np.float32] | NDArray[np.float64] | None,
+    barriers: Features,
+    *,
+    connectivity: int,
+    max_cost: float,
     threads: int,
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,

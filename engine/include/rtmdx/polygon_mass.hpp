@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "rtmdx/cancel.hpp"
 #include "rtmdx/density.hpp"
 #include "rtmdx/features.hpp"
 #include "rtmdx/tiles.hpp"
@@ -20,7 +21,7 @@ class PolygonMass {
  public:
   // Coordinates are kept in units of the support radius; rings are turned so that outlines run positively and holes
   // negatively.
-  PolygonMass(const Polygons& polygons, const Scaled& scaled, Kernel kernel);
+  PolygonMass(const Polygons& polygons, const Scaled& scaled, Kernel kernel, const Run& run);
 
   const std::vector<Box>& boxes() const { return boxes_; }
 
@@ -47,5 +48,10 @@ class PolygonMass {
   std::vector<std::size_t> tree_start_;   // nodes of polygon i: tree_start_[i] .. tree_start_[i + 1]
   std::vector<Box> boxes_;
 };
+
+// Writes the mass of the kernel centred at each point (map coordinates, interleaved x, y) over all polygons together:
+// 0 .. their number. `grid` gives the corner that coordinates are taken relative to.
+void kernel_mass(const Polygons& polygons, const Grid& grid, Kernel kernel, double bandwidth, Span<double> points,
+                 const Run& run, double* out);
 
 }  // namespace rtmdx

@@ -11,22 +11,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.space.density import KernelName, density_array
-from rtmdx.space.distance import distance_array
+from rtmdx.errors import InputError
+from rtmdx.model.columns import Columns, cost_columns, density_columns, proximity_columns
+from rtmdx.space.density import KernelName
 from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
-from rtmdx.space.layers import Finding, RiskFactor
+from rtmdx.space.impedance import Impedance
+from rtmdx.space.layers import Finding, Operationalization, RiskFactor
 
 __all__ = ["Block", "Design", "DroppedVariable", "Operationalization", "Variable", "barely_varying", "build_design"]
-
-_BITS = 8  # density variables per block: one bit of the uint8 code each
-
-Operationalization = Literal["proximity", "density"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +37,11 @@ class Variable:
     factor : int
         0-based position of the factor in the study.
     factor_name : str
-    operationalization : {"proximity", "density"}
+    operationalization : {"proximity", "density", "cost"}
     band : int
         1-based; 1 is the smallest distance.
     distance : float
-        Reach (proximity) or bandwidth (density) in CRS units.
+        Reach (proximity, cost) or bandwidth (density) in CRS units.
     threshold : float or None
         Density only: mean + 2 SD over the kept cells, per square CRS unit.
     sign : int
@@ -126,6 +123,7 @@ def build_design(
     kernel: KernelName = "epanechnikov",
     min_support: int = 20,
     min_support_share: float = 0.0005,
+    impedance: Impedance | None = None,
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -135,7 +133,9 @@ def build_design(
     Proximity: 1 where the Euclidean distance from the cell centre to the nearest feature is at
     most the band distance. Density: 1 where the kernel density at the cell centre, bandwidth the
     band distance, is at least mean + 2 SD (n - 1) over the kept cells, zeros included (Caplan &
-    Kennedy 2016). A variable is dropped when it is constant, equals a smaller band's column of
+    Kennedy 2016). Cost: 1 where the least accumulated cost of a way from the nearest feature to the cell
+    centre, around barriers and through the friction of the ground, is at most the band distance. No
+    float raster outlives its band. A variable is dropped when it is constant, equals a smaller band's column of
     its block, or is 1 in fewer than ``max(min_support, min_support_share x cells)`` cells.
 
     Parameters
@@ -147,6 +147,8 @@ def build_design(
         Kernel of the density operationalization.
     min_support, min_support_share
         The support rule: a count of cells, and a share of the kept cells.
+    impedance : Impedance, optional
+        What is in the way; needed by factors operationalized by cost.
     threads : int, optional
         All cores by default; the result is the same for any number.
     progress : callable, optional
@@ -175,36 +177,26 @@ def build_design(
     for i, factor in enumerate(factors):
         features = Features.from_geometries(factor.geometries)
         for operationalization in factor.operationalizations:
-            columns: list[NDArray[np.bool_]] = []
-            thresholds: list[float | None] = []
-            if operationalization == "proximity":
-                raster = distance_array(
-                    features, grid, max_distance=factor.distances[-1], dtype="float64", threads=threads, cancel=cancel
+            if operationalization == "density":
+                made: Columns = density_columns(
+                    features, grid, factor.distances, kernel=kernel, threads=threads, cancel=cancel, step=step
                 )
-                values = grid.to_cells(raster)
-                columns = [values <= d for d in factor.distances]
-                thresholds = [None] * len(columns)
-                step()
             else:
-                for bandwidth in factor.distances:
-                    raster = density_array(
-                        features,
-                        grid,
-                        bandwidth=bandwidth,
-                        kernel=kernel,
-                        dtype="float64",
-                        threads=threads,
-                        cancel=cancel,
+                if operationalization == "proximity":
+                    made = proximity_columns(features, grid, factor.distances, threads=threads, cancel=cancel)
+                elif impedance is None:
+                    raise InputError(
+                        f"factor {factor.name!r}: cost distance needs an impedance (barriers or friction)."
                     )
-                    values = grid.to_cells(raster)
-                    sd = float(values.std(ddof=1)) if values.size > 1 else 0.0
-                    threshold = float(values.mean()) + 2 * sd
-                    columns.append(values >= threshold)
-                    thresholds.append(threshold)
-                    step()
-            kept, lost = _support_rule(i, factor, operationalization, columns, thresholds, need)
+                else:
+                    made = cost_columns(features, grid, factor.distances, impedance, threads=threads, cancel=cancel)
+                step()
+            kept, lost = _support_rule(i, factor, operationalization, made, need)
             dropped += lost
-            blocks += _encode(operationalization, kept)
+            blocks += [
+                Block(codes, decode, tuple(kept[k] for k in which))
+                for codes, decode, which in made.encode(sorted(kept))
+            ]
     return Design(tuple(blocks), grid.n_cells, tuple(dropped))
 
 
@@ -242,58 +234,30 @@ def variable_name(factor: int, name: str, operationalization: Operationalization
 
 
 def _support_rule(
-    i: int,
-    factor: RiskFactor,
-    operationalization: Operationalization,
-    columns: list[NDArray[np.bool_]],
-    thresholds: list[float | None],
-    need: int,
-) -> tuple[list[tuple[Variable, NDArray[np.bool_]]], list[DroppedVariable]]:
-    kept: list[tuple[Variable, NDArray[np.bool_]]] = []
+    i: int, factor: RiskFactor, operationalization: Operationalization, columns: Columns, need: int
+) -> tuple[dict[int, Variable], list[DroppedVariable]]:
+    """Return the variables kept, by 0-based band, and those dropped with the reason."""
+    kept: dict[int, Variable] = {}
     lost: list[DroppedVariable] = []
-    for band, (column, threshold) in enumerate(zip(columns, thresholds, strict=True), 1):
-        distance = factor.distances[band - 1]
-        support = int(np.count_nonzero(column))
+    for k, distance in enumerate(factor.distances):
+        support = columns.support(k)
         variable = Variable(
-            name=variable_name(i, factor.name, operationalization, band, distance),
+            name=variable_name(i, factor.name, operationalization, k + 1, distance),
             factor=i,
             factor_name=factor.name,
             operationalization=operationalization,
-            band=band,
+            band=k + 1,
             distance=distance,
-            threshold=threshold,
+            threshold=columns.threshold(k),
             sign=factor.sign,
             support=support,
         )
-        twin = next((b for b, other in enumerate(columns[: band - 1], 1) if np.array_equal(other, column)), None)
-        if support in (0, column.size):
+        if support in (0, columns.n_cells):
             lost.append(DroppedVariable(variable, f"constant: {'no cell' if support == 0 else 'every cell'}"))
-        elif twin is not None:
-            lost.append(DroppedVariable(variable, f"same column as band {twin:02d}"))
+        elif (twin := columns.twin(k)) is not None:
+            lost.append(DroppedVariable(variable, f"same column as band {twin + 1:02d}"))
         elif support < need:
             lost.append(DroppedVariable(variable, f"support: fewer than {need} cells"))
         else:
-            kept.append((variable, column))
+            kept[k] = variable
     return kept, lost
-
-
-def _encode(operationalization: Operationalization, kept: list[tuple[Variable, NDArray[np.bool_]]]) -> list[Block]:
-    """Pack nested proximity bands into one index, density columns into bits."""
-    if not kept:
-        return []
-    if operationalization == "proximity":
-        n = len(kept)
-        codes = np.full(kept[0][1].size, n, dtype=np.uint8)
-        for k in range(n - 1, -1, -1):
-            codes[kept[k][1]] = k
-        decode = (np.arange(n + 1)[:, None] <= np.arange(n)[None, :]).astype(np.uint8)
-        return [Block(codes, decode, tuple(v for v, _ in kept))]
-    blocks = []
-    for start in range(0, len(kept), _BITS):
-        part = kept[start : start + _BITS]
-        codes = np.zeros(part[0][1].size, dtype=np.uint8)
-        for k, (_, column) in enumerate(part):
-            codes |= column.astype(np.uint8) << np.uint8(k)
-        decode = ((np.arange(2 ** len(part))[:, None] >> np.arange(len(part))[None, :]) & 1).astype(np.uint8)
-        blocks.append(Block(codes, decode, tuple(v for v, _ in part)))
-    return blocks

@@ -40,6 +40,7 @@ _RASTERS = {
     "score": "Relative risk score: product of the relative risk values present, lowest cell 1",
     "expected": "Expected events per cell over the outcome's period",
 }
+_REACH = {"proximity": "within", "cost": "within a cost distance of", "density": "dense at bandwidth"}
 _OUTSIDE = 255  # of the uint8 layers
 
 
@@ -131,7 +132,7 @@ def _dataset(terrain: RiskTerrain, variables: bool) -> xr.Dataset:
     }
     model = terrain.model
     for column, v in zip(model.columns, model.variables, strict=True) if variables else ():
-        within = "within" if v.operationalization == "proximity" else "dense at bandwidth"
+        within = _REACH[v.operationalization]
         attrs = {
             "long_name": f"{terrain.factors[v.factor].label}, {within} {v.distance:g} {grid.symbol}",
             "flag_values": np.array([0, 1], dtype=np.uint8),

@@ -132,10 +132,11 @@ class _Search:
     def _name(self, j: int) -> str:
         return self.design.variables[j].name
 
-    def _preference(self, move: _Move) -> tuple[int, float, bool, int, int]:
-        """Order among equal BICs: drop first, smaller distance, proximity, factor order."""
+    def _preference(self, move: _Move) -> tuple[bool, float, int, int, int]:
+        """Order among equal BICs: drop first, smaller distance, proximity (then cost), factor order."""
         v = self.design.variables[move.column]
-        return (move.action == "add", v.distance, v.operationalization == "density", v.factor, move.column)
+        kind = ("proximity", "cost", "density").index(v.operationalization)
+        return (move.action == "add", v.distance, kind, v.factor, move.column)
 
     def _start(self, place: int | None, value: float) -> Float | None:
         """The current parameters with a coefficient put in (or, place negative, taken out) as a start."""
@@ -288,7 +289,7 @@ def stepwise(
     admissible only if all coefficients of the signed columns are positive after it. A variable without
     events where it is 1 (or where it is 0) has an infinite coefficient: it is not enterable, and the trace
     says so, as it does for collinear variables and fits that fail. BICs within 1e-9 of each other are
-    equal; then a drop comes before an add, the smaller distance first, proximity before density, and the
+    equal; then a drop comes before an add, the smaller distance first, proximity before cost before density, and the
     factors in their order. Equal final BICs go to the earlier family.
     """
     y = check_counts(design, counts)

@@ -58,6 +58,8 @@ def where(terrain: RiskTerrain, v: Variable) -> str:
     label = in_sentence(terrain.factors[v.factor].label)
     if v.operationalization == "proximity":
         return f"within {reach(terrain, v.distance)} of {label}"
+    if v.operationalization == "cost":
+        return f"within {reach(terrain, v.distance)} of {label} by the cheapest way around what is in the way"
     return f"in a concentration of {label}, bandwidth {reach(terrain, v.distance)}"
 
 

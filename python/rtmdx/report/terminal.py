@@ -119,6 +119,7 @@ def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estima
     if inputs.holdout is not None:
         rows.append((f"hold-out {inputs.holdout.period}", inputs.holdout.cleaning))
     rows += [(f"factor {f.name} ({f.geometry_type})", f.cleaning) for f in inputs.factors]
+    rows += [(f"barrier {b.name}", b.cleaning) for b in (inputs.impedance.barriers if inputs.impedance else ())]
     for name, cleaning in rows:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in cleaning.dropped.items())
         mended = f"{cleaning.mended:,} mended" if cleaning.mended else ""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, RtmdxError, StudyError
 from rtmdx.runs.findings import enforcement_findings, holdout_findings, unit_findings
-from rtmdx.runs.study import FactorSpec, OutcomeSpec, Source, Study
+from rtmdx.runs.study import BarrierSpec, FactorSpec, ImpedanceSpec, OutcomeSpec, Source, Study
 from rtmdx.space.frame import require_projected
 from rtmdx.space.grid import Grid
+from rtmdx.space.impedance import Barrier, Impedance
 from rtmdx.space.layers import Events, Finding, RiskFactor, StudyArea, frame_digest
 from rtmdx.space.readers import file_digest, read_layer
 from rtmdx.space.selection import select_rows
@@ -36,6 +37,7 @@ class Inputs:
     holdout: Events | None
     factors: tuple[RiskFactor, ...]
     findings: tuple[Finding, ...]
+    impedance: Impedance | None = None
 
 
 class _Reader:
@@ -44,6 +46,11 @@ class _Reader:
     def __init__(self, data: Path | None, layers: Layers) -> None:
         self.data, self.layers = data, layers
         self._digests: dict[Path, str] = {}
+
+    def resolve(self, name: str) -> Path:
+        """Return a path; a relative one starts from the data folder."""
+        path = Path(name)
+        return path if path.is_absolute() or self.data is None else self.data / path
 
     def read(self, source: Source, key: str, what: str) -> tuple[gpd.GeoDataFrame, int, str, str]:
         """Return the frame, rows in the layer, the source's name for people, and its digest."""
@@ -54,9 +61,7 @@ class _Reader:
             return frame, len(frame), "memory", frame_digest(frame)
         if source.path is None:
             raise InputError(f"{what}: has no path, and no layer {key!r} was passed.", hint="Add path = ...")
-        path = Path(source.path)
-        if not path.is_absolute() and self.data is not None:
-            path = self.data / path
+        path = self.resolve(source.path)
         frame, total = read_layer(
             path, what=what, layer=source.layer, crs=source.crs, x=source.x, y=source.y, where=source.where
         )
@@ -83,7 +88,7 @@ def load_inputs(
     data : path, optional
         Folder relative paths start from; the working folder by default.
     layers : mapping of str to GeoDataFrame, optional
-        Layers held in memory, by the name "area", "outcome", "holdout" or a factor's name; they
+        Layers held in memory, by the name "area", "outcome", "holdout", a factor's or a barrier's; they
         take the place of the study's paths.
     check_size : callable, optional
         Called with (rows, cols, cells kept, about) before the grid is allocated; raises to refuse.
@@ -102,7 +107,8 @@ def load_inputs(
         raise FileError(f"data folder {folder} does not exist.", hint="Give the folder that holds the layers.")
     reader = _Reader(folder, layers or {})
     _known_names(study, reader.layers)
-    total = 2 + (study.holdout is not None) + len(study.factors)
+    barriers = study.impedance.barriers if study.impedance is not None else ()
+    total = 2 + (study.holdout is not None) + len(study.factors) + len(barriers)
     problems: list[RtmdxError] = []
     done = 0
 
@@ -138,6 +144,12 @@ def load_inputs(
         key = "holdout" if own or "holdout" in reader.layers else "outcome"
         holdout = attempt(lambda: _outcome(later, key, reader, area, grid, role="hold-out"))
     factors = [attempt(lambda spec=spec: _factor(spec, study, reader, grid)) for spec in study.factors]  # type: ignore[misc]
+    walls = [attempt(lambda spec=spec: _barrier(spec, reader, grid)) for spec in barriers]  # type: ignore[misc]
+    impedance = None
+    if study.impedance is not None:
+        way, there = study.impedance, tuple(w for w in walls if w is not None)
+        done -= 1
+        impedance = attempt(lambda: _impedance(way, there, reader))
     if problems:
         raise StudyError(problems, source=study.name)
     assert area is not None
@@ -148,11 +160,13 @@ def load_inputs(
     if holdout is not None:
         findings += [*holdout_findings(outcome, holdout), *holdout.findings]
     findings += [f for factor in cleaned for f in factor.findings]
-    return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings))
+    findings += [f for barrier in (impedance.barriers if impedance else ()) for f in barrier.findings]
+    return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings), impedance)
 
 
 def _known_names(study: Study, layers: Layers) -> None:
     known = {"area", "outcome", *(f.name for f in study.factors)} | ({"holdout"} if study.holdout else set())
+    known |= {b.name for b in study.impedance.barriers} if study.impedance else set()
     for name, frame in layers.items():
         if name not in known:
             raise InputError(f"layers: {name!r} is no layer of the study; it has {', '.join(sorted(known))}.")
@@ -194,6 +208,26 @@ def _outcome(
         digest=digest,
         total=total,
     )
+
+
+def _barrier(spec: BarrierSpec, reader: _Reader, grid: Grid | None) -> Barrier | None:
+    what = f"barrier {spec.name!r}"
+    frame, total, source, digest = reader.read(spec, spec.name, what)
+    if grid is None:
+        select_rows(frame, spec.selection, f"{what} ({source})", total)
+        return None
+    return Barrier.from_frame(
+        frame, grid, name=spec.name, selection=spec.selection, source=source, digest=digest, total=total
+    )
+
+
+def _impedance(spec: ImpedanceSpec, barriers: tuple[Barrier, ...], reader: _Reader) -> Impedance:
+    if spec.friction is None:
+        return Impedance(barriers, connectivity=spec.connectivity)
+    path = reader.resolve(spec.friction)
+    if not path.is_file():
+        raise FileError(f"friction {path}: no such file.", hint="Check impedance.friction and the data folder.")
+    return Impedance(barriers, path, file_digest(path), spec.connectivity)
 
 
 def _factor(spec: FactorSpec, study: Study, reader: _Reader, grid: Grid | None) -> RiskFactor | None:

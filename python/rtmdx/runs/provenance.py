@@ -48,12 +48,20 @@ def provenance(study: Study, inputs: Inputs) -> dict[str, Any]:
     if inputs.holdout is not None:
         cleanings["holdout"] = inputs.holdout.cleaning
     cleanings |= {f"factor {f.name}": f.cleaning for f in inputs.factors}
+    way = inputs.impedance
+    if way is not None:
+        cleanings |= {f"barrier {b.name}": b.cleaning for b in way.barriers}
+    read: dict[str, dict[str, Any]] = {
+        k: {"source": c.source, "sha256": c.digest, "rows": c.read} for k, c in cleanings.items()
+    }
+    if way is not None and way.friction is not None:
+        read["friction"] = {"source": way.friction.name, "sha256": way.friction_digest}
     return {
         "study_id": study.id,
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seed": study.seed,
         "grid_digest": inputs.grid.digest,
-        "inputs": {k: {"source": c.source, "sha256": c.digest, "rows": c.read} for k, c in cleanings.items()},
+        "inputs": read,
         "versions": {"rtmdx": build["rtmdx"], "python": build["python"], **build["packages"]},
         "build": build["engine"],
     }

@@ -133,6 +133,7 @@ def fit(
         kernel=model_spec.kernel,
         min_support=model_spec.min_support,
         min_support_share=model_spec.min_support_share,
+        impedance=inputs.impedance,
         threads=n_threads,
         progress=progress,
         cancel=cancel,

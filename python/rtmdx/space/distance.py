@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
@@ -135,3 +137,27 @@ def distance_array(
         **run_arguments(threads, cancel, progress),
     )
     return result
+
+
+def distance_bands_array(
+    features: Any,
+    frame: Frame,
+    limits: Sequence[float],
+    *,
+    window: Window | None = None,
+    threads: int | None = None,
+    cancel: Cancel | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """Count, per cell, the limits (ascending) that the distance exceeds: 0 is within the first."""
+    far = distance_array(
+        features,
+        frame,
+        max_distance=limits[-1],
+        dtype="float64",
+        window=window,
+        threads=threads,
+        cancel=cancel,
+        progress=progress,
+    )
+    return np.searchsorted(np.asarray(limits), far).astype(np.uint8)

@@ -149,6 +149,18 @@ class Frame:
             for col in range(0, cols, side):
                 yield row, col, min(side, rows - row), min(side, cols - col)
 
+    def padded(self, cells: int) -> Frame:
+        """Return the frame with `cells` more on every side; its cells stay where they are."""
+        rows, cols = self.shape
+        return Frame(
+            self.crs,
+            self.x_min - cells * self.dx,
+            self.y_max + cells * self.dy,
+            self.dx,
+            self.dy,
+            (rows + 2 * cells, cols + 2 * cells),
+        )
+
     def dataarray(
         self, raster: NDArray[Any], name: str, attrs: dict[str, Any] | None = None, window: Window | None = None
     ) -> xr.DataArray:

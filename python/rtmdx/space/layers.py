@@ -214,6 +214,10 @@ class Events:
         return cls(name, x, y, cleaning, selection, stamps, tuple(findings))
 
 
+Operationalization = Literal["proximity", "density", "cost"]
+"""How a factor's influence is put in numbers: distance, concentration, or cost distance around what is in the way."""
+
+
 @dataclass(frozen=True, eq=False)
 class RiskFactor:
     """One risk factor: cleaned features and how their influence is operationalized.
@@ -225,7 +229,7 @@ class RiskFactor:
     geometries : object array of shapely geometries, shape (n,)
         Points, lines and polygons in the study area's CRS. Features outside the area count.
     effect : {"aggravating", "protective"}
-    operationalizations : tuple of {"proximity", "density"}
+    operationalizations : tuple of {"proximity", "density", "cost"}
     distances : tuple of float
         Band distances in CRS units, smallest first.
     increment : {"half", "whole"}
@@ -237,7 +241,7 @@ class RiskFactor:
     label: str
     geometries: NDArray[np.object_]
     effect: Literal["aggravating", "protective"]
-    operationalizations: tuple[Literal["proximity", "density"], ...]
+    operationalizations: tuple[Operationalization, ...]
     distances: tuple[float, ...]
     increment: str
     geometry_type: str
@@ -262,7 +266,7 @@ class RiskFactor:
         distances: tuple[float, ...],
         label: str | None = None,
         effect: Literal["aggravating", "protective"] = "aggravating",
-        operationalizations: tuple[Literal["proximity", "density"], ...] = ("proximity", "density"),
+        operationalizations: tuple[Operationalization, ...] = ("proximity", "density"),
         increment: str = "half",
         selection: Selection = ALL_ROWS,
         source: str = "memory",
@@ -276,39 +280,15 @@ class RiskFactor:
         InputError
             Unknown field, dates that do not parse, or no usable feature left.
         """
-        import shapely
-
         what = f"factor {name!r} ({source})"
-        selected = select_rows(frame, selection, what, total)
-        read = selected.read
-        frame, dropped = _drop_missing(selected.frame, selected.dropped)
-        raw_shapes = frame.geometry.to_numpy()
-        raw_finite = np.array([np.isfinite(shapely.get_coordinates(g)).all() for g in raw_shapes], dtype=bool)
-        projected = frame[raw_finite].to_crs(grid.crs).geometry.to_numpy()
-        shapes, mended = _mend(projected)
-        bounds = shapely.bounds(shapes)
-        good = np.isfinite(bounds).all(axis=1)
-        finite = raw_finite.copy()
-        finite[raw_finite] = good
-        count_dropped(dropped, "coordinates not finite", ~finite)
-        shapes = shapes[good]
-        if not shapes.size:
-            reasons = "; ".join(f"{n} {reason}" for reason, n in dropped.items()) or "the layer is empty"
-            raise InputError(
-                f"{what}: no feature is left of {read} read ({reasons}).",
-                hint="Remove the factor, or check its filter, dates and geometry.",
-            )
-        kind = _geometry_type(shapes)
+        shapes, kind, cleaning, findings = clean_shapes(
+            frame, grid, what=what, selection=selection, source=source, digest=digest, total=total
+        )
         if kind == "mixed" and "density" in operationalizations:
             raise InputError(
                 f"{what}: mixes points, lines and polygons; a count, a length and an area do not add up to a density.",
                 hint='Use operationalization = "proximity", or split the layer by geometry type.',
             )
-        centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
-        raw = shapely.get_coordinates(shapely.point_on_surface(raw_shapes[finite]))
-        findings = list(selected.findings)
-        findings += _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
-        cleaning = Cleaning(source, digest, read, shapes.size, dropped, mended)
         return cls(
             name=name,
             label=label or name.replace("_", " ").capitalize(),
@@ -319,8 +299,53 @@ class RiskFactor:
             increment=increment,
             geometry_type=kind,
             cleaning=cleaning,
-            findings=tuple(findings),
+            findings=findings,
         )
+
+
+def clean_shapes(
+    frame: gpd.GeoDataFrame,
+    grid: Grid,
+    *,
+    what: str,
+    selection: Selection,
+    source: str,
+    digest: str,
+    total: int | None,
+) -> tuple[NDArray[np.object_], str, Cleaning, tuple[Finding, ...]]:
+    """Return a layer's usable geometries in the grid's CRS, their kind, what was dropped, and what looks odd.
+
+    Raises
+    ------
+    InputError
+        Unknown field, dates that do not parse, or no usable feature left.
+    """
+    import shapely
+
+    selected = select_rows(frame, selection, what, total)
+    read = selected.read
+    frame, dropped = _drop_missing(selected.frame, selected.dropped)
+    raw_shapes = frame.geometry.to_numpy()
+    raw_finite = np.array([np.isfinite(shapely.get_coordinates(g)).all() for g in raw_shapes], dtype=bool)
+    projected = frame[raw_finite].to_crs(grid.crs).geometry.to_numpy()
+    shapes, mended = _mend(projected)
+    bounds = shapely.bounds(shapes)
+    good = np.isfinite(bounds).all(axis=1)
+    finite = raw_finite.copy()
+    finite[raw_finite] = good
+    count_dropped(dropped, "coordinates not finite", ~finite)
+    shapes = shapes[good]
+    if not shapes.size:
+        reasons = "; ".join(f"{n} {reason}" for reason, n in dropped.items()) or "the layer is empty"
+        raise InputError(
+            f"{what}: no feature is left of {read} read ({reasons}).",
+            hint="Remove it from the study, or check its filter, dates and geometry.",
+        )
+    centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
+    raw = shapely.get_coordinates(shapely.point_on_surface(raw_shapes[finite]))
+    findings = list(selected.findings)
+    findings += _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
+    return shapes, _geometry_type(shapes), Cleaning(source, digest, read, shapes.size, dropped, mended), tuple(findings)
 
 
 def frame_digest(frame: gpd.GeoDataFrame) -> str:

@@ -1,0 +1,171 @@
+"""The 0/1 columns of one factor under one operationalization, as ``uint8`` codes per kept cell.
+
+Bands of a distance are nested: one code, the number of bands that end before the cell, holds them all.
+Densities are not: each bandwidth takes one bit. Surfaces are made one at a time and turned into codes
+at once, so what is held does not grow with the number of factors or bands times eight bytes a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtmdx.space.cost import cost_distance_array
+from rtmdx.space.density import KernelName, density_array
+from rtmdx.space.distance import distance_bands_array
+from rtmdx.space.features import Features
+from rtmdx.space.grid import Grid
+from rtmdx.space.impedance import Impedance
+
+__all__ = ["Columns", "cost_columns", "density_columns", "proximity_columns"]
+
+Codes = NDArray[np.uint8]
+Encoded = tuple[Codes, NDArray[np.uint8], tuple[int, ...]]
+"""Codes per kept cell, decode table (codes, variables), and the band of each variable."""
+
+_BITS = 8
+_PIECE = 1 << 20  # cells whose squares are summed at a time: a fixed order, and no copy of the whole
+
+
+class Columns(Protocol):
+    """Columns of the bands of one block, before the support rule."""
+
+    n_cells: int
+
+    def support(self, k: int) -> int:
+        """Number of cells where column k is 1."""
+
+    def threshold(self, k: int) -> float | None:
+        """Density at and above which column k is 1."""
+
+    def twin(self, k: int) -> int | None:
+        """Return the first earlier column that equals column k."""
+
+    def encode(self, kept: Sequence[int]) -> list[Encoded]:
+        """Pack the columns kept, in rising order, into blocks."""
+
+
+class _Nested:
+    """Column k is 1 where the code is at most k."""
+
+    def __init__(self, codes: Codes, n: int) -> None:
+        self.codes, self.n_cells = codes, codes.size
+        self.supports = np.cumsum(np.bincount(codes, minlength=n + 1))[:n]
+
+    def support(self, k: int) -> int:
+        return int(self.supports[k])
+
+    def threshold(self, k: int) -> None:  # noqa: ARG002
+        return None
+
+    def twin(self, k: int) -> int | None:
+        first = int(np.searchsorted(self.supports, self.supports[k]))  # nested: as many cells are the same cells
+        return first if first < k else None
+
+    def encode(self, kept: Sequence[int]) -> list[Encoded]:
+        if not kept:
+            return []
+        n = len(kept)
+        place = np.searchsorted(np.asarray(kept), np.arange(len(self.supports) + 1)).astype(np.uint8)
+        decode = (np.arange(n + 1)[:, None] <= np.arange(n)[None, :]).astype(np.uint8)
+        return [(place[self.codes], decode, tuple(kept))]
+
+
+class _Bits:
+    """Column k is bit ``k % 8`` of code array ``k // 8``."""
+
+    def __init__(self, n_cells: int) -> None:
+        self.n_cells = n_cells
+        self.arrays: list[Codes] = []
+        self.supports: list[int] = []
+        self.thresholds: list[float] = []
+
+    def add(self, column: NDArray[np.bool_], threshold: float) -> None:
+        bit = len(self.supports) % _BITS
+        if bit == 0:
+            self.arrays.append(np.zeros(self.n_cells, dtype=np.uint8))
+        np.bitwise_or(self.arrays[-1], np.uint8(1 << bit), out=self.arrays[-1], where=column)
+        self.supports.append(int(np.count_nonzero(column)))
+        self.thresholds.append(threshold)
+
+    def support(self, k: int) -> int:
+        return self.supports[k]
+
+    def threshold(self, k: int) -> float:
+        return self.thresholds[k]
+
+    def _bit(self, k: int) -> Codes:
+        return (self.arrays[k // _BITS] >> np.uint8(k % _BITS)) & np.uint8(1)
+
+    def twin(self, k: int) -> int | None:
+        equal = (b for b in range(k) if self.supports[b] == self.supports[k])
+        return next((b for b in equal if np.array_equal(self._bit(b), self._bit(k))), None)
+
+    def encode(self, kept: Sequence[int]) -> list[Encoded]:
+        blocks = []
+        for start in range(0, len(kept), _BITS):
+            part = tuple(kept[start : start + _BITS])
+            codes = np.zeros(self.n_cells, dtype=np.uint8)
+            for bit, k in enumerate(part):
+                codes |= self._bit(k) << np.uint8(bit)
+            decode = ((np.arange(2 ** len(part))[:, None] >> np.arange(len(part))[None, :]) & 1).astype(np.uint8)
+            blocks.append((codes, decode, part))
+        return blocks
+
+
+def proximity_columns(features: Features, grid: Grid, distances: Sequence[float], **run: Any) -> Columns:
+    """Columns of proximity: within each distance (inclusive) of the nearest feature; no distance raster is made."""
+    codes = distance_bands_array(features, grid, distances, **run)
+    return _Nested(codes[grid.mask], len(distances))
+
+
+def cost_columns(
+    features: Features, grid: Grid, distances: Sequence[float], impedance: Impedance, **run: Any
+) -> Columns:
+    """Columns of cost distance: each distance (inclusive) reaches the cell by the cheapest way.
+
+    Ways may leave the grid by as much as the largest distance, so that the grid's edge is in nobody's way.
+    """
+    pad = math.ceil(distances[-1] / grid.cell_size)
+    around = grid.padded(pad)
+    cost = cost_distance_array(
+        features,
+        around,
+        friction=impedance.friction_on(around),
+        barriers=impedance.barrier_features,
+        connectivity=impedance.connectivity,
+        max_cost=distances[-1],
+        dtype="float64",
+        **run,
+    )
+    rows, cols = grid.shape
+    values = cost[pad : pad + rows, pad : pad + cols][grid.mask]
+    return _Nested(np.searchsorted(np.asarray(distances), values).astype(np.uint8), len(distances))
+
+
+def density_columns(
+    features: Features,
+    grid: Grid,
+    bandwidths: Sequence[float],
+    *,
+    kernel: KernelName,
+    step: Callable[[], None],
+    **run: Any,
+) -> Columns:
+    """Columns of density: at least mean + 2 SD over the kept cells; `step` is called after each bandwidth."""
+    columns = _Bits(grid.n_cells)
+    raster = np.empty(grid.shape, dtype=np.float64)  # one for all: fresh memory costs as much as the kernel
+    for bandwidth in bandwidths:
+        density_array(features, grid, bandwidth=bandwidth, kernel=kernel, out=raster, **run)
+        values = raster[grid.mask]
+        mean = float(values.mean())
+        squares = sum(float(np.square(values[i : i + _PIECE] - mean).sum()) for i in range(0, values.size, _PIECE))
+        sd = math.sqrt(squares / (values.size - 1)) if values.size > 1 else 0.0
+        threshold = mean + 2 * sd
+        columns.add(values >= threshold, threshold)
+        step()
+    return columns
