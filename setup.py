@@ -15,7 +15,7 @@ DEBUG = os.environ.get("RTMDX_DEBUG") == "1"
 # -ffp-contract=off: every machine and every function clone must give the same bits.
 # Never -ffast-math (it makes NaN tests false) and never -march=native (wheels travel).
 # -fno-math-errno and -fno-trapping-math touch no arithmetic: they let sqrt and both sides of a choice vectorise.
-FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-Wall", "-Wextra"]
 FLAGS += ["-O1", "-g", "-D_GLIBCXX_ASSERTIONS", "-DRTMDX_DEBUG=1"] if DEBUG else ["-O3"]
 LINK = ["-pthread"]
 if sys.platform == "win32":

@@ -93,39 +93,43 @@ def test_arrays_that_do_not_fit_are_refused(given, message):
         features(**given)
 
 
+def prepared(native, grid, points=0, cancel=None):
+    """Features prepared for a grid; point i comes from geometry i."""
+    none = np.empty(0, dtype=np.int64)
+    return _engine.Nearest(native, grid, points=np.arange(points), lines=none, polygons=none, cancel=cancel)
+
+
+STRAIGHT = {"metric": "euclidean", "max_distance": np.inf, "threads": 1}
+
+
 def test_output_must_fit():
-    f, g, w = features(), square_grid(5), _engine.Window(0, 0, 5, 5)
+    w = _engine.Window(0, 0, 5, 5)
+    f = prepared(features(), square_grid(5))
     for out in (np.empty((5, 4)), np.empty(25), np.empty((5, 10))[:, ::2], np.empty((5, 5)).T.copy().T):
         with pytest.raises(errors.InputError, match="output array"):
-            _engine.distance(out, f, g, w, max_distance=np.inf, threads=1)
+            _engine.distance(out, f, w, **STRAIGHT)
     frozen = np.empty((5, 5))
     frozen.setflags(write=False)
     with pytest.raises(errors.InputError, match="writable"):
-        _engine.distance(frozen, f, g, w, max_distance=np.inf, threads=1)
+        _engine.distance(frozen, f, w, **STRAIGHT)
     with pytest.raises(TypeError):
-        _engine.distance(np.empty((5, 5), dtype=np.int32), f, g, w, max_distance=np.inf, threads=1)
+        _engine.distance(np.empty((5, 5), dtype=np.int32), f, w, **STRAIGHT)
     with pytest.raises(errors.InputError, match="does not lie in the grid of 5 x 5"):
-        _engine.distance(np.empty((5, 5)), f, g, _engine.Window(1, 0, 5, 5), max_distance=np.inf, threads=1)
+        _engine.distance(np.empty((5, 5)), f, _engine.Window(1, 0, 5, 5), **STRAIGHT)
 
 
 def test_read_only_inputs_are_taken_and_kept_alive():
     xy = np.random.default_rng(0).uniform(0, 100, (50, 2))
     want = np.empty((100, 100))
-    _engine.distance(
-        want,
-        features(points=xy),
-        square_grid(),
-        _engine.Window(0, 0, 100, 100),
-        max_distance=np.inf,
-        threads=1,
-    )
+    whole = _engine.Window(0, 0, 100, 100)
+    _engine.distance(want, prepared(features(points=xy), square_grid(), 50), whole, **STRAIGHT)
     frozen = xy.copy()
     frozen.setflags(write=False)
-    f = features(points=frozen)
+    f = prepared(features(points=frozen), square_grid(), 50)
     del frozen
     junk = [np.full((50, 2), 7.0) for _ in range(200)]
     got = np.empty((100, 100))
-    _engine.distance(got, f, square_grid(), _engine.Window(0, 0, 100, 100), max_distance=np.inf, threads=3)
+    _engine.distance(got, f, whole, **{**STRAIGHT, "threads": 3})
     del junk
     assert np.array_equal(got, want)
 
@@ -170,16 +174,16 @@ def test_an_exception_in_the_cancel_check_comes_through(threads):
 
 def test_cancel_is_asked_even_on_a_small_run():
     out = np.empty((5, 5))
+    near = prepared(features(points=np.ones((1, 2))), square_grid(5), 1)
     with pytest.raises(errors.Cancelled):
-        _engine.distance(
-            out,
-            features(points=np.ones((1, 2))),
-            square_grid(5),
-            _engine.Window(0, 0, 5, 5),
-            max_distance=np.inf,
-            threads=1,
-            cancel=lambda: True,
-        )
+        _engine.distance(out, near, _engine.Window(0, 0, 5, 5), **STRAIGHT, cancel=lambda: True)
+    with pytest.raises(errors.Cancelled):
+        prepared(features(points=np.ones((1, 2))), square_grid(5), 1, cancel=lambda: True)
+
+
+def test_every_part_has_a_source():
+    with pytest.raises(errors.InputError, match="needs one source"):
+        prepared(features(points=np.ones((3, 2))), square_grid(5), 2)
 
 
 def test_the_gil_is_free_while_the_engine_runs():

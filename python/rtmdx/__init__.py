@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rtmdx.runs.study import Study
     from rtmdx.space.cost import cost_distance, cost_distance_array
     from rtmdx.space.density import density, density_array
-    from rtmdx.space.distance import distance, distance_array
+    from rtmdx.space.distance import allocation, allocation_array, distance, distance_array, distance_bands_array
     from rtmdx.space.features import Features
     from rtmdx.space.focal import focal, focal_array
     from rtmdx.space.frame import Frame
@@ -37,6 +37,8 @@ _HOMES = {
     "RiskTerrain": "rtmdx.model.terrain",
     "Study": "rtmdx.runs.study",
     "StudyArea": "rtmdx.space.layers",
+    "allocation": "rtmdx.space.distance",
+    "allocation_array": "rtmdx.space.distance",
     "build_info": "rtmdx.runs.provenance",
     "cost_distance": "rtmdx.space.cost",
     "cost_distance_array": "rtmdx.space.cost",
@@ -45,6 +47,7 @@ _HOMES = {
     "density_array": "rtmdx.space.density",
     "distance": "rtmdx.space.distance",
     "distance_array": "rtmdx.space.distance",
+    "distance_bands_array": "rtmdx.space.distance",
     "focal": "rtmdx.space.focal",
     "focal_array": "rtmdx.space.focal",
     "mask_distance": "rtmdx.space.mask",
@@ -64,6 +67,8 @@ __all__ = [
     "RiskTerrain",
     "Study",
     "StudyArea",
+    "allocation",
+    "allocation_array",
     "build_info",
     "cost_distance",
     "cost_distance_array",
@@ -72,6 +77,7 @@ __all__ = [
     "density_array",
     "distance",
     "distance_array",
+    "distance_bands_array",
     "errors",
     "focal",
     "focal_array",

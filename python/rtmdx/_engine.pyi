@@ -38,13 +38,28 @@ class Grid:
 class Window:
     def __init__(self, row0: int, col0: int, nrows: int, ncols: int) -> None: ...
 
+METRICS: tuple[str, ...]
+
+@final
+class Nearest:
+    def __init__(
+        self,
+        features: Features,
+        grid: Grid,
+        *,
+        points: NDArray[np.int64],
+        lines: NDArray[np.int64],
+        polygons: NDArray[np.int64],
+        cancel: Callable[[], Any] | None = None,
+    ) -> None: ...
+
 @overload
 def distance(
     out: NDArray[np.float32],
-    features: Features,
-    grid: Grid,
+    features: Nearest,
     window: Window,
     *,
+    metric: str,
     max_distance: float,
     threads: int,
     cancel: Callable[[], Any] | None = None,
@@ -53,11 +68,48 @@ def distance(
 @overload
 def distance(
     out: NDArray[np.float64],
-    features: Features,
-    grid: Grid,
+    features: Nearest,
     window: Window,
     *,
+    metric: str,
     max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def allocation(
+    out: NDArray[np.float32],
+    index: NDArray[np.int64],
+    features: Nearest,
+    window: Window,
+    *,
+    metric: str,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+@overload
+def allocation(
+    out: NDArray[np.float64],
+    index: NDArray[np.int64],
+    features: Nearest,
+    window: Window,
+    *,
+    metric: str,
+    max_distance: float,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None: ...
+def distance_bands(
+    out: NDArray[np.uint8],
+    features: Nearest,
+    window: Window,
+    *,
+    limits: NDArray[np.float64],
+    metric: str,
     threads: int,
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,

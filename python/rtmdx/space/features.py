@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -300,8 +300,29 @@ class Features:
             polygon_weights=polygons,
         )
 
+    def nearest(self, grid: _engine.Grid, place: Hashable, cancel: Any = None) -> _engine.Nearest:
+        """Return the features prepared for distances on a grid, which `place` identifies; the last one is kept.
+
+        So a loop over the windows of a large frame sorts the features once.
+        """
+        from rtmdx import _engine
+
+        kept: tuple[Hashable, _engine.Nearest] | None = self.__dict__.get("_nearest")
+        if kept is not None and kept[0] == place:
+            return kept[1]
+        made = _engine.Nearest(
+            self.native(),
+            grid,
+            points=self.point_source,
+            lines=self.line_source,
+            polygons=self.polygon_source,
+            cancel=cancel,
+        )
+        self.__dict__["_nearest"] = (place, made)  # one assignment: another thread sees the old pair or this one
+        return made
+
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_unweighted"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_unweighted", "_nearest")}
 
 
 def _freeze(features: Features, name: str, dtype: Any) -> None:
