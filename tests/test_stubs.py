@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 # pybind11's metaclass is no part of the interface
-ALLOWED = "rtmdx._engine.(Features|Grid|Window)\nrtmdx._engine.(Features|Grid|Window).__(new|init)__\n"
+ALLOWED = "rtmdx._engine.(Features|Grid|Nearest|Window)\nrtmdx._engine.(Features|Grid|Nearest|Window).__(new|init)__\n"
 
 
 @pytest.mark.parametrize("module", ["rtmdx._engine", "rtmdx._stats"])
