@@ -20,7 +20,10 @@ def block(marker: str, language: str) -> str:
 
 def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(block("<!-- example -->", "python"), "README.md", "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(block("<!-- example -->", "python"), "README.md", "exec"), names)
+    exec(compile(block("<!-- engine -->", "python"), "README.md", "exec"), names)
+    assert (tmp_path / "far.zarr").is_dir()
     assert "RiskTerrain('Demo city 1'" in capsys.readouterr().out
     assert (tmp_path / "score.tif").exists()
     assert (tmp_path / "report.html").exists()
@@ -29,4 +32,6 @@ def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 def test_study_example(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(block("", "toml"))
     study = Study.from_toml(tmp_path / "study.toml")
-    assert [f.layer for f in study.factors] == ["bars", "parks", None]
+    assert [f.layer for f in study.factors] == ["bars", "parks", "clinics", None]
+    assert study.impedance is not None
+    assert [b.layer for b in study.impedance.barriers] == ["river"]
