@@ -2,49 +2,90 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from scipy.spatial import cKDTree
 
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.runs.run import run
 from rtmdx.runs.study import Study
-from rtmdx.space.distance import distance_array
+from rtmdx.space.density import density_array
+from rtmdx.space.distance import allocation_array, distance_array, distance_bands_array
+from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
+from rtmdx.space.zonal import coverage
 
 pytestmark = pytest.mark.data
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HOLDOUT = {"outcome.end": "2017-12-31", "holdout.start": "2018-01-01"}
 
 
-@pytest.mark.parametrize(
-    ("city", "layer"),
-    [
-        ("stlouis", "parks"),
-        ("stlouis", "primary_roads"),
-        ("stlouis", "historic_districts"),
-        ("stlouis", "water"),
-        ("chicago", "bike_routes"),
-        ("chicago", "community_areas"),
-        ("stlouis", "bus_stops"),
-    ],
-)
-def test_distances_equal_shapely(cities: Path, city: str, layer: str) -> None:
+DATA = [Path(p) for p in (os.environ.get("RTMDX_DATA"), Path(__file__).parents[2] / "shared" / "data") if p]
+
+
+def layers_of(city: str) -> list[str]:
+    """Names of a city's layers, without needing the file when tests are collected elsewhere."""
+    file = next((f for f in (root / city / f"{city}.gpkg" for root in DATA) if f.is_file()), None)
+    return [] if file is None else list(gpd.list_layers(file)["name"])
+
+
+EVERY = [(city, layer) for city in ("stlouis", "chicago") for layer in layers_of(city)] or [("stlouis", "boundary")]
+
+
+@pytest.mark.parametrize(("city", "layer"), EVERY)
+def test_every_layer_against_every_other_tool(cities: Path, city: str, layer: str) -> None:
+    """Distance and allocation against Shapely's tree (and SciPy's for points), density against sums written out."""
     file = cities / city / f"{city}.gpkg"
     area = gpd.read_file(file, layer="boundary")
-    grid = Grid.from_area(area.geometry.iloc[0], area.crs, 250)
-    features = gpd.read_file(file, layer=layer).to_crs(area.crs)
+    grid = Grid.from_area(area.geometry.iloc[0], area.crs, 400)
+    shapes = shapely.make_valid(gpd.read_file(file, layer=layer).to_crs(area.crs).geometry.dropna().to_numpy())
+    shapes = shapes[~shapely.is_empty(shapes)]
     x, y = np.meshgrid(grid.x, grid.y)
-    points = shapely.points(x.ravel(), y.ravel())
-    shapes = shapely.make_valid(features.geometry.to_numpy())
-    union = shapely.union_all(shapes)
-    shapely.prepare(union)
-    expected = shapely.distance(points, union).reshape(grid.shape)
+    cells = shapely.points(x.ravel(), y.ravel())
+    _, far = shapely.STRtree(shapes).query_nearest(cells, all_matches=False, return_distance=True)
+    expected = far.reshape(grid.shape)
+    features = Features.of(shapes)
     np.testing.assert_allclose(distance_array(features, grid), expected, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(distance_array(features, grid, dtype="float64"), expected, rtol=1e-9, atol=1e-8)
+    double, index = allocation_array(features, grid, dtype="float64")
+    np.testing.assert_allclose(double, expected, rtol=1e-9, atol=1e-8)
+    own = shapely.distance(shapes[index.ravel()], cells).reshape(grid.shape)
+    np.testing.assert_allclose(own, expected, rtol=1e-9, atol=1e-8)
+    limits = np.quantile(expected, [0.1, 0.5, 0.9])
+    if (np.diff(limits) > 0).all() and limits[0] > 0:
+        codes = distance_bands_array(features, grid, limits)
+        np.testing.assert_array_equal(codes, np.searchsorted(limits, double))
+    if features.n_lines or features.n_polygons:
+        return
+    xy = features.points
+    np.testing.assert_allclose(
+        double.ravel(), cKDTree(xy).query(np.column_stack([x.ravel(), y.ravel()]))[0], rtol=1e-9, atol=1e-8
+    )
+    width = 900.0
+    found = density_array(features, grid, bandwidth=width, dtype="float64")
+    some = np.random.default_rng(0).integers(0, found.size, 200)
+    for k in some:
+        u2 = ((xy[:, 0] - x.flat[k]) ** 2 + (xy[:, 1] - y.flat[k]) ** 2) / width**2
+        want = (2 / np.pi * np.clip(1 - u2, 0, None)).sum() / width**2
+        assert found.flat[k] == pytest.approx(want, rel=1e-9, abs=1e-11 * found.max())
+
+
+@pytest.mark.parametrize(
+    ("city", "layer"), [("stlouis", "parks"), ("stlouis", "water"), ("chicago", "community_areas")]
+)
+def test_coverage_of_real_polygons(cities: Path, city: str, layer: str) -> None:
+    file = cities / city / f"{city}.gpkg"
+    area = gpd.read_file(file, layer="boundary")
+    grid = Grid.from_area(area.geometry.iloc[0], area.crs, 200)
+    shapes = shapely.make_valid(gpd.read_file(file, layer=layer).to_crs(area.crs).geometry.to_numpy())
+    inside = shapely.intersection(shapes, shapely.box(*grid.bounds))
+    cover = coverage(shapes, grid)
+    areas = np.bincount(cover.zone, cover.fraction, minlength=len(shapes)) * grid.cell_area
+    np.testing.assert_allclose(areas, shapely.area(inside), rtol=1e-9, atol=1e-6)
 
 
 def invariants(terrain: RiskTerrain) -> None:
