@@ -35,46 +35,51 @@ struct DistanceOutput {
 
   void cells(std::int64_t r, std::int64_t c, std::int64_t n, const double* value, const double*,
              const std::uint8_t* in) const {
-    constexpr std::size_t lanes = pairs::lanes;
-    T d[lanes];
-    distances(value, d);
-    if (most < std::numeric_limits<double>::infinity()) {
-      for (std::size_t k = 0; k < lanes; ++k) d[k] = value[k] > most ? std::numeric_limits<T>::infinity() : d[k];
-    }
-    if (in != nullptr) {
-      for (std::int64_t k = 0; k < n; ++k) d[k] = in[k] ? T{0} : d[k];
-    }
-    T* to = out.row(r - window.row0) + (c - window.col0);
-    if (n == static_cast<std::int64_t>(lanes)) {
-      std::copy_n(d, lanes, to);
-    } else {
-      std::copy_n(d, n, to);
+    if (n == static_cast<std::int64_t>(pairs::lanes)) {
+      row<pairs::lanes>(r, c, value, in);
+    } else {  // at the raster's edge, or all of it in a narrow one: no work for lanes that hold no cell
+      for (std::int64_t k = 0; k < n; ++k) row<1>(r, c + k, value + k, in == nullptr ? in : in + k);
     }
   }
 
  private:
+  template <std::size_t N>
+  void row(std::int64_t r, std::int64_t c, const double* value, const std::uint8_t* in) const {
+    T d[N];
+    distances<N>(value, d);
+    if (most < std::numeric_limits<double>::infinity()) {
+      for (std::size_t k = 0; k < N; ++k) d[k] = value[k] > most ? std::numeric_limits<T>::infinity() : d[k];
+    }
+    if (in != nullptr) {
+      for (std::size_t k = 0; k < N; ++k) d[k] = in[k] ? T{0} : d[k];
+    }
+    std::copy_n(d, N, out.row(r - window.row0) + (c - window.col0));
+  }
+
+  template <std::size_t N>
   void distances(const double* value, double* d) const {
     if (metric == Metric::euclidean) {
-      for (std::size_t k = 0; k < pairs::lanes; ++k) d[k] = std::sqrt(value[k]);
+      for (std::size_t k = 0; k < N; ++k) d[k] = std::sqrt(value[k]);
     } else {
-      std::copy_n(value, pairs::lanes, d);
+      std::copy_n(value, N, d);
     }
   }
 
   // The root of the rounded square is as near as the rounded root, to one unit in the last place, unless the square
   // leaves single precision's range.
+  template <std::size_t N>
   void distances(const double* value, float* d) const {
     if (metric != Metric::euclidean) {
-      for (std::size_t k = 0; k < pairs::lanes; ++k) d[k] = static_cast<float>(value[k]);
+      for (std::size_t k = 0; k < N; ++k) d[k] = static_cast<float>(value[k]);
       return;
     }
     bool odd = false;
-    for (std::size_t k = 0; k < pairs::lanes; ++k) {
+    for (std::size_t k = 0; k < N; ++k) {
       odd |= !(value[k] >= 1e-30) | !(value[k] <= 1e30);
       d[k] = std::sqrt(static_cast<float>(value[k]));
     }
     if (!odd) return;
-    for (std::size_t k = 0; k < pairs::lanes; ++k) {
+    for (std::size_t k = 0; k < N; ++k) {
       if (!(value[k] >= 1e-30 && value[k] <= 1e30)) d[k] = static_cast<float>(std::sqrt(value[k]));
     }
   }
