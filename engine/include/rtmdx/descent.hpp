@@ -44,7 +44,7 @@ struct Tile {
 // So few candidates cost less to evaluate in all cells of a tile than to prune for its quarters.
 inline std::size_t few(std::int64_t side) { return side <= 16 ? 8 : side <= 32 ? 5 : 3; }
 
-// Beyond so many candidates it is cheaper to narrow the boxes for each quarter than to prune the tile's candidates; and in
+// Beyond so many candidates it is cheaper to narrow the boxes for each quarter than to prune the tile's candidates; in
 // the smallest tiles, to search for each cell than to evaluate all candidates in all cells.
 inline std::size_t many(bool points, std::int64_t side) {
   if (side <= leaf_cells) return points ? 320 : 400;
