@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from rtmdx import Features, Frame, allocation_array, distance_array, distance_bands_array
 
 CRS = "EPSG:26915"
-N = 12_000
+N = 30_000
 
 
 def crowd(kind: str, frame: Frame) -> np.ndarray:
@@ -24,7 +24,7 @@ def crowd(kind: str, frame: Frame) -> np.ndarray:
         "falling line": (t, 0.9 - 0.7 * t),
         "row": (t, np.full(N, 0.37)),
         "column": (np.full(N, 0.61), t),
-        "line far off": (12 * t - 5, -3 - 9 * t),
+        "line far off": (5 * t - 2, -1.5 - 4 * t),
         "circle": (0.5 + 0.45 * np.cos(2 * np.pi * t), 0.5 + 0.45 * np.sin(2 * np.pi * t)),
         "one cell": (0.4 + t / frame.shape[1], 0.6 + rng.uniform(0, 1, N) / frame.shape[0]),
         "same places": tuple(np.repeat(rng.uniform(0, 1, (2, N // 200)), 200, axis=1)),

@@ -47,7 +47,7 @@ inline std::size_t few(std::int64_t side) { return side <= 16 ? 8 : side <= 32 ?
 // Beyond so many candidates it is cheaper to narrow the boxes for each quarter than to prune the tile's candidates; in
 // the smallest tiles, to search for each cell than to evaluate all candidates in all cells.
 inline std::size_t many(bool points, std::int64_t side) {
-  if (side <= leaf_cells) return points ? 320 : 400;
+  if (side <= leaf_cells) return points ? 1000 : 400;
   return (points ? 600 : 200) * static_cast<std::size_t>(std::max<std::int64_t>(1, side / 32));
 }
 
