@@ -147,14 +147,6 @@ void drop_twins(const std::vector<Raw>& raw, std::vector<Key>& keys, Poll& poll)
   keys.resize(kept);
 }
 
-double gap(double v, double low, double high) { return std::max(std::max(low - v, v - high), 0.0); }
-
-// Value of the pair (place, nearest place of the box): at most that of anything in the box.
-double value_to(Metric metric, Place p, const Box& box) {
-  const double gx = gap(p.x, box.x0, box.x1), gy = gap(p.y, box.y0, box.y1);
-  return metric == Metric::euclidean ? gx * gx + gy * gy : gx + gy;
-}
-
 }  // namespace
 
 Nearest::Nearest(const Features& features, const Sources& sources, const Grid& grid, const Run& run) : grid_(grid) {
@@ -200,143 +192,200 @@ Nearest::Nearest(const Features& features, const Sources& sources, const Grid& g
                             static_cast<std::int64_t>(features.points.size() + features.lines.size()), grid, poll);
   } catch (const std::bad_alloc&) {
     throw OutOfMemory("no memory left to prepare " + std::to_string(count) + " points and segments for distance, about " +
-                      std::to_string(count * 120 / 1000000 + 1) + " MB");
+                      std::to_string(count * 135 / 1000000 + 1) + " MB");
   }
 }
 
-void Nearest::index_boxes(Poll& poll) {
-  if (size_ == 0) return;
-  const std::size_t far = points_ ? 0 : 2;  // the arrays of the other end
-  std::vector<Box> boxes((size_ + group - 1) / group, Box{infinity, infinity, -infinity, -infinity});
-  for (std::size_t i = 0; i < size_; ++i) {
-    if (i % poll_every == 0) poll();
-    Box& box = boxes[i / group];
-    const double ax = data_[i], ay = data_[size_ + i];
-    const double bx = data_[far * size_ + i], by = data_[(far + 1) * size_ + i];
-    box = {std::min({box.x0, ax, bx}), std::min({box.y0, ay, by}), std::max({box.x1, ax, bx}),
-           std::max({box.y1, ay, by})};
-  }
-  levels_.push_back(std::move(boxes));
-  while (levels_.back().size() > fan) {
-    const std::vector<Box>& below = levels_.back();
-    std::vector<Box> above((below.size() + fan - 1) / fan, Box{infinity, infinity, -infinity, -infinity});
-    for (std::size_t i = 0; i < below.size(); ++i) {
-      Box& box = above[i / fan];
-      box = {std::min(box.x0, below[i].x0), std::min(box.y0, below[i].y0), std::max(box.x1, below[i].x1),
-             std::max(box.y1, below[i].y1)};
-    }
-    levels_.push_back(std::move(above));
-  }
-}
-
+// The nearest candidate to one place.
 struct Nearest::Search {
   const Nearest& of;
   Metric metric;
-  Place middle;
+  bool with_index;
+  Place place;
   double best = infinity;  // value
-  std::size_t champion = 0;
-  const Rule* rule = nullptr;
-  std::size_t most = 0;
-  std::size_t collected = 0;
-  std::vector<std::size_t>* runs = nullptr;  // first and last candidate of each run collected
+  double within = infinity;  // boxes farther than this hold nothing as near as `best`
+  double index = infinity;   // smallest source at `best`, where it is asked for
+  std::size_t champion = nobody;
 
   pairs::Candidates candidates(std::size_t first, std::size_t last) const {
     return {of.data_.data() + first, of.size_, last - first, of.points_};
   }
 
-  // Boxes at `level` of the box `node` of the level above.
-  template <class Visit>
-  void children(std::size_t level, std::size_t node, const Visit& visit) const {
-    const std::size_t last = std::min((node + 1) * fan, of.levels_[level].size());
-    for (std::size_t i = node * fan; i < last; ++i) visit(i);
-  }
-
-  void nearest(std::size_t level, std::size_t node) {
-    std::array<std::pair<double, std::size_t>, fan> order;  // nearest box first
-    std::size_t n = 0;
-    children(level, node, [&](std::size_t i) {
-      const double v = value_to(metric, middle, of.levels_[level][i]);
-      if (!(v < best)) return;
-      std::size_t k = n++;
-      for (; k > 0 && order[k - 1].first > v; --k) order[k] = order[k - 1];
-      order[k] = {v, i};
-    });
-    for (std::size_t k = 0; k < n; ++k) {
-      if (!(order[k].first < best)) return;
-      const std::size_t i = order[k].second;
-      if (level > 0) {
-        nearest(level - 1, i);
-        continue;
-      }
-      double value[group];
-      const std::size_t first = i * group, last = std::min(first + group, of.size_);
-      const double least = pairs::values(metric, candidates(first, last), middle, value);
-      if (least < best) {
-        best = least;
-        champion = first + static_cast<std::size_t>(std::find(value, value + (last - first), least) - value);
-      }
+  void look(std::size_t first, std::size_t last) {
+    double value[group];
+    pairs::each_value(metric, candidates(first, last), place, value);
+    const double before = best;
+    for (std::size_t i = first; i < last; ++i) {
+      if (!(value[i - first] < best)) continue;
+      best = value[i - first];
+      champion = i;
+    }
+    if (best < before) {
+      index = infinity;
+      // 2 d slack <= 1e-9 d d + 1e9 slack slack: a margin on d without taking the root.
+      within = metric == Metric::euclidean ? best * (1.0 + 4e-9) + 2e9 * of.slack() * of.slack()
+                                           : best * (1.0 + 1e-9) + of.slack();
+    }
+    if (!with_index) return;
+    const double* sources = of.data_.data() + of.arrays(false) * of.size_;
+    for (std::size_t i = first; i < last; ++i) {
+      if (value[i - first] == best) index = std::min(index, sources[i]);
     }
   }
 
-  void collect(std::size_t level, std::size_t node) {
-    children(level, node, [&](std::size_t i) {
-      if (collected > most) return;
-      const Box& box = of.levels_[level][i];
-      if (value_to(metric, middle, box) > rule->within) return;
-      bool near = false;
-      for (int k = 0; k < 4; ++k) near = near || value_to(metric, rule->corner[k], box) <= rule->allowed[k];
-      if (!near) return;
-      if (level > 0) return collect(level - 1, i);
-      const std::size_t first = i * group, last = std::min(first + group, of.size_);
-      collected += last - first;
-      if (!runs->empty() && runs->back() == first) {
-        runs->back() = last;
-      } else {
-        runs->push_back(first);
-        runs->push_back(last);
-      }
-    });
+  void look_around(std::size_t candidate) {
+    const std::size_t first = candidate / group * group;
+    look(first, std::min(first + group, of.size_));
+  }
+
+  // Looks at what a box holds, nearest box first.
+  void down(std::size_t level, std::size_t node) {
+    if (level == 0) return look_around(node * group);
+    const Level& below = of.levels_[level - 1];
+    const std::size_t first = node * fan, last = std::min(first + fan, below.size);
+    double value[fan];
+    pairs::each_value(metric, below.view(metric, first, last), place, value);
+    std::size_t nearest = 0;
+    for (std::size_t k = 1; k < last - first; ++k) nearest = value[k] < value[nearest] ? k : nearest;
+    if (value[nearest] > within) return;
+    down(level - 1, first + nearest);
+    for (std::size_t k = 0; k < last - first; ++k) {
+      if (value[k] <= within && k != nearest) down(level - 1, first + k);
+    }
+  }
+
+  // Looks at what the boxes of a frontier hold.
+  void among(Frontier& frontier) {
+    const std::size_t n = frontier.nodes.size();
+    if (frontier.test.size() < n) frontier.test.resize(n);
+    double* value = frontier.test.data();
+    pairs::each_value(metric, frontier.view(), place, value);
+    for (std::size_t i = 0; i < n; ++i) {
+      if (value[i] <= within) down(frontier.level, frontier.nodes[i]);
+    }
+  }
+
+  void among_nearest_first(Frontier& frontier) {
+    const std::size_t n = frontier.nodes.size();
+    if (frontier.test.size() < n) frontier.test.resize(n);
+    double* value = frontier.test.data();
+    const double least = pairs::values(metric, frontier.view(), place, value);
+    down(frontier.level, frontier.nodes[static_cast<std::size_t>(std::find(value, value + n, least) - value)]);
+    among(frontier);
   }
 };
 
-Nearest::Found Nearest::around(Metric metric, const Box& box, double reach, bool with_index, std::size_t most,
-                               std::size_t guess, std::vector<std::size_t>& runs, Gathered& to) const {
-  Found found;
-  to.size = to.stride = 0;
-  found.seen.best = infinity;
-  if (size_ == 0) return found;
-  Search s{*this, metric, box.middle()};
-  if (guess != nobody) {
-    double value;
-    s.best = pairs::values(metric, s.candidates(guess, guess + 1), s.middle, &value);
-    s.champion = guess;
+void Nearest::all(Metric metric, Frontier& to) const {
+  to.nodes.clear();
+  to.boxes.clear();
+  if (size_ == 0) return;
+  to.level = levels_.size() - 1;
+  const Level& top = levels_.back();
+  for (std::size_t i = 0; i < top.size; ++i) to.nodes.push_back(i);
+  to.boxes = top.boxes(metric);
+}
+
+// Drops the boxes of a frontier that hold nothing to keep.
+void Nearest::pass(const Search& search, const Rule& rule, Frontier& to) const {
+  const std::size_t n = to.nodes.size();
+  if (to.test.size() < 2 * n) to.test.resize(2 * n);
+  double* middle = to.test.data();
+  double* corners = middle + n;
+  pairs::values(search.metric, to.view(), search.place, middle);
+  pairs::near_any_corner(search.metric, to.view(), rule.corner, rule.allowed, corners);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    to.nodes[kept] = to.nodes[i];
+    kept += static_cast<std::size_t>((middle[i] <= rule.within) & (corners[i] <= 0.0));
   }
-  s.nearest(levels_.size() - 1, 0);
+  to.nodes.resize(kept);
+}
+
+Nearest::Found Nearest::narrow(Metric metric, const Box& box, double reach, std::size_t wide, std::size_t most,
+                               std::size_t guess, Frontier& from, Frontier& to) const {
+  Found found;
+  found.seen.best = infinity;
+  to.nodes.clear();
+  to.level = 0;
+  if (size_ == 0 || from.nodes.empty()) return found;
+  Search s{*this, metric, false, box.middle()};
+  if (guess != nobody) s.look(guess, guess + 1);
+  s.among_nearest_first(from);
   found.champion = s.champion;
   found.seen.best = pairs::distance_of(metric, s.best);
   Rule rule(metric, box, found.seen.best, reach, slack());
   found.seen.radius = rule.radius;
   if (rule.empty) return found;
-  rule.see(pairs::foot(metric, s.candidates(s.champion, s.champion + 1), 0, s.middle));
-  s.rule = &rule;
-  s.most = most;
-  runs.clear();
-  s.runs = &runs;
-  s.collect(levels_.size() - 1, 0);
-  if (s.collected > most) {
-    found.complete = false;
-    return found;
-  }
-  to.size = to.stride = s.collected;
-  const std::size_t n = arrays(with_index);
-  if (to.data.size() < n * to.size) to.data.resize(n * to.size);
-  double* at = to.data.data();
-  for (std::size_t array = 0; array < n; ++array) {
-    for (std::size_t k = 0; k < runs.size(); k += 2) {
-      at = std::copy(data_.data() + array * size_ + runs[k], data_.data() + array * size_ + runs[k + 1], at);
+  rule.see(pairs::foot(metric, s.candidates(s.champion, s.champion + 1), 0, s.place));
+  to.level = from.level;
+  to.nodes = from.nodes;
+  to.boxes = from.boxes;
+  const std::size_t box_arrays = pairs::box_arrays(metric);
+  for (;;) {
+    pass(s, rule, to);
+    const std::size_t kept = to.nodes.size();
+    const bool open = to.level > 0 && kept <= wide;
+    if (open) {
+      const std::size_t size = levels_[to.level - 1].size;
+      to.nodes.resize(kept * fan);
+      std::size_t n = kept * fan;
+      for (std::size_t k = kept; k-- > 0;) {
+        const std::size_t first = to.nodes[k] * fan;
+        for (std::size_t i = fan; i-- > 0;) to.nodes[k * fan + i] = first + i;
+      }
+      while (n > 0 && to.nodes[n - 1] >= size) --n;  // only the tree's last box has fewer
+      to.nodes.resize(n);
+      --to.level;
     }
+    const std::vector<double>& boxes = levels_[to.level].boxes(metric);
+    const std::size_t n = to.nodes.size(), size = levels_[to.level].size;
+    to.boxes.resize(box_arrays * n);
+    for (std::size_t a = 0; a < box_arrays; ++a) {
+      for (std::size_t i = 0; i < n; ++i) to.boxes[a * n + i] = boxes[a * size + to.nodes[i]];
+    }
+    if (!open) break;
+  }
+  found.complete = to.level == 0 && to.nodes.size() * group <= most;
+  if (!found.complete) {
+    std::size_t opened = 0;  // boxes that a search from the middle opens
+    pairs::values(metric, to.view(), s.place, to.test.data());
+    for (std::size_t i = 0; i < to.nodes.size(); ++i) opened += to.test[i] <= s.within ? 1 : 0;
+    found.search = 6 * opened < to.nodes.size();
   }
   return found;
+}
+
+void Nearest::gather(const Frontier& from, bool with_index, Gathered& to) const {
+  std::size_t span = group;  // candidates in a box
+  for (std::size_t k = 0; k < from.level; ++k) span *= fan;
+  const std::size_t n = std::min(from.nodes.size() * span, size_), count = arrays(with_index);
+  to.size = 0;
+  to.stride = n;
+  if (to.data.size() < count * n) to.data.resize(count * n);
+  for (const std::size_t node : from.nodes) {
+    const std::size_t first = node * span, last = std::min(first + span, size_);
+    for (std::size_t array = 0; array < count; ++array) {
+      std::copy(data_.data() + array * size_ + first, data_.data() + array * size_ + last,
+                to.data.data() + array * to.stride + to.size);
+    }
+    to.size += last - first;
+  }
+}
+
+void Nearest::search(Metric metric, Frontier& frontier, const double* x, std::size_t n, double y,
+                     std::size_t* champions, double* value, double* index) const {
+  std::size_t above = champions[0], left = champions[0];
+  for (std::size_t k = 0; k < n; ++k) {
+    Search s{*this, metric, index != nullptr, {x[k], y}};
+    // Along a line of features the champion moves on evenly: as from the cell above to its right one. Differences wrap.
+    const std::size_t next = left + (champions[k] - above);
+    s.look_around(next < size_ ? next : left);
+    s.among(frontier);
+    above = champions[k];
+    left = champions[k] = s.champion;
+    value[k] = s.best;
+    if (index != nullptr) index[k] = s.index;
+  }
 }
 
 }  // namespace rtmdx

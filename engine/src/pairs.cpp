@@ -99,13 +99,42 @@ struct ManhattanSegment : Segment {
   }
 };
 
+inline double positive(double v) { return v > 0.0 ? v : 0.0; }
+
+struct EuclideanBox {
+  double cx, cy, ux, uy, along, across;
+  static EuclideanBox at(const double* const* a, std::size_t i) {
+    return {a[0][i], a[1][i], a[2][i], a[3][i], a[4][i], a[5][i]};
+  }
+  [[gnu::always_inline]] double operator()(double x, double y) const {
+    const double ex = x - cx, ey = y - cy;
+    const double t = positive(std::fabs(ex * ux + ey * uy) - along);
+    const double s = positive(std::fabs(ex * uy - ey * ux) - across);
+    return t * t + s * s;
+  }
+};
+
+struct ManhattanBox {
+  double x0, y0, x1, y1;
+  static ManhattanBox at(const double* const* a, std::size_t i) { return {a[0][i], a[1][i], a[2][i], a[3][i]}; }
+  [[gnu::always_inline]] double operator()(double x, double y) const {
+    return positive(x0 - x) + positive(x - x1) + positive(y0 - y) + positive(y - y1);
+  }
+};
+
 struct Arrays {
-  const double* at[segment_arrays];
+  const double* at[6];
 };
 
 Arrays arrays(const Candidates& c) {
   Arrays a{};
   for (std::size_t k = 0; k < (c.points ? point_arrays : segment_arrays); ++k) a.at[k] = c.array(k);
+  return a;
+}
+
+Arrays arrays(Metric metric, const Boxes& b) {
+  Arrays a{};
+  for (std::size_t k = 0; k < box_arrays(metric); ++k) a.at[k] = b.data + k * b.stride;
   return a;
 }
 
@@ -181,14 +210,16 @@ template <class Pair>
   }
 }
 
-#define RTMDX_PAIR_LOOPS(Pair)                                                                                        \
+#define RTMDX_ONE_PLACE_LOOPS(Pair)                                                                                   \
   RTMDX_CLONES void values_##Pair(const double* const* a, std::size_t n, double x, double y, double* value) {        \
     values_loop<Pair>(a, n, x, y, value);                                                                             \
   }                                                                                                                   \
   RTMDX_CLONES void corners_##Pair(const double* const* a, std::size_t n, const Place* c, const double* limit,       \
                                    double* over) {                                                                    \
     corners_loop<Pair>(a, n, c, limit, over);                                                                         \
-  }                                                                                                                   \
+  }
+
+#define RTMDX_BLOCK_LOOPS(Pair)                                                                                       \
   RTMDX_CLONES void block_##Pair(const double* const* a, std::size_t n, const double* x, const double* y,            \
                                  std::size_t rows, double* value) {                                                   \
     block_loop<Pair>(a, n, x, y, rows, value);                                                                        \
@@ -198,11 +229,18 @@ template <class Pair>
     index_loop<Pair>(a, index, n, x, y, rows, value, nearest);                                                        \
   }
 
-RTMDX_PAIR_LOOPS(EuclideanPoint)
-RTMDX_PAIR_LOOPS(EuclideanSegment)
-RTMDX_PAIR_LOOPS(ManhattanPoint)
-RTMDX_PAIR_LOOPS(ManhattanSegment)
-#undef RTMDX_PAIR_LOOPS
+RTMDX_ONE_PLACE_LOOPS(EuclideanBox)
+RTMDX_ONE_PLACE_LOOPS(ManhattanBox)
+RTMDX_ONE_PLACE_LOOPS(EuclideanPoint)
+RTMDX_ONE_PLACE_LOOPS(EuclideanSegment)
+RTMDX_ONE_PLACE_LOOPS(ManhattanPoint)
+RTMDX_ONE_PLACE_LOOPS(ManhattanSegment)
+RTMDX_BLOCK_LOOPS(EuclideanPoint)
+RTMDX_BLOCK_LOOPS(EuclideanSegment)
+RTMDX_BLOCK_LOOPS(ManhattanPoint)
+RTMDX_BLOCK_LOOPS(ManhattanSegment)
+#undef RTMDX_ONE_PLACE_LOOPS
+#undef RTMDX_BLOCK_LOOPS
 
 }  // namespace
 
@@ -215,9 +253,13 @@ RTMDX_PAIR_LOOPS(ManhattanSegment)
     }                                                                       \
   } while (false)
 
-double values(Metric metric, const Candidates& c, Place p, double* value) {
+void each_value(Metric metric, const Candidates& c, Place p, double* value) {
   const Arrays a = arrays(c);
   RTMDX_FOR_PAIR(values, a.at, c.size, p.x, p.y, value);
+}
+
+double values(Metric metric, const Candidates& c, Place p, double* value) {
+  each_value(metric, c, p, value);
   return minimum(value, c.size);
 }
 
@@ -248,5 +290,22 @@ void block_index(Metric metric, const Candidates& c, const double x[lanes], cons
 }
 
 #undef RTMDX_FOR_PAIR
+
+void each_value(Metric metric, const Boxes& b, Place p, double* value) {
+  const Arrays a = arrays(metric, b);
+  metric == Metric::euclidean ? values_EuclideanBox(a.at, b.size, p.x, p.y, value)
+                              : values_ManhattanBox(a.at, b.size, p.x, p.y, value);
+}
+
+double values(Metric metric, const Boxes& b, Place p, double* value) {
+  each_value(metric, b, p, value);
+  return minimum(value, b.size);
+}
+
+void near_any_corner(Metric metric, const Boxes& b, const Place corner[4], const double limit[4], double* over) {
+  const Arrays a = arrays(metric, b);
+  metric == Metric::euclidean ? corners_EuclideanBox(a.at, b.size, corner, limit, over)
+                              : corners_ManhattanBox(a.at, b.size, corner, limit, over);
+}
 
 }  // namespace rtmdx::pairs

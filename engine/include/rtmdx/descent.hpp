@@ -44,14 +44,21 @@ struct Tile {
 // So few candidates cost less to evaluate in all cells of a tile than to prune for its quarters.
 inline std::size_t few(std::int64_t side) { return side <= 16 ? 8 : side <= 32 ? 5 : 3; }
 
-// Beyond so many candidates it is cheaper to ask for each quarter's than to prune the tile's.
-inline std::size_t many(bool points) { return points ? 600 : 200; }
+// Beyond so many candidates it is cheaper to narrow the boxes for each quarter than to prune the tile's candidates; in
+// the smallest tiles, to search for each cell than to evaluate all candidates in all cells.
+inline std::size_t many(bool points, std::int64_t side) {
+  if (side <= leaf_cells) return points ? 1000 : 400;
+  return (points ? 600 : 200) * static_cast<std::size_t>(std::max<std::int64_t>(1, side / 32));
+}
+
+// While no more boxes are left, narrowing opens them.
+inline std::size_t wide(std::int64_t side) { return static_cast<std::size_t>(std::max<std::int64_t>(side, 32)); }
 
 // Memory of one thread, kept from task to task.
 struct Scratch {
   Room room;
-  std::vector<std::size_t> runs;
-  std::array<Gathered, 6> levels;  // as asked for, then pruned for sides from 128 to 8
+  std::array<Nearest::Frontier, 6> frontiers;  // the whole tree's, then narrowed for sides from 128 to 8
+  std::array<Gathered, 6> levels;              // as gathered, then pruned for sides from 128 to 8
 };
 
 class Scratches {
@@ -105,34 +112,56 @@ class Descent {
       const Tile tile{row0, col0, task_cells, std::max(row0, w.row0), std::min(row0 + task_cells, w.row1()),
                       std::max(col0, w.col0), std::min(col0 + task_cells, w.col1())};
       std::unique_ptr<Scratch> scratch = scratches_.take();
-      ask(tile, Nearest::nobody, *scratch, poll);
+      q_.features.all(q_.metric, scratch->frontiers[0]);
+      ask(tile, Nearest::nobody, 0, *scratch, poll);
       scratches_.give(std::move(scratch));
     }, Loop::main);
   }
 
  private:
-  // A tile with so many candidates that its quarters had better ask for their own.
-  void ask(const Tile& tile, std::size_t guess, Scratch& s, Poll& poll) {
+  // Narrows the boxes that hold the candidates, tile by tile, until there are few candidates.
+  void ask(const Tile& tile, std::size_t guess, std::size_t depth, Scratch& s, Poll& poll) {
     const Enclosed in = enclosed(tile);
     if (in == Enclosed::all) return out_.enclosed(tile);
-    constexpr std::size_t all = static_cast<std::size_t>(-1);
-    Gathered& asked = s.levels[0];
+    Nearest::Frontier& frontier = s.frontiers[depth + 1];
     const Nearest::Found found =
-        q_.features.around(q_.metric, box(tile), q_.reach, Output::indexed, tile.side > leaf_cells ? many(q_.features.points()) : all, guess,
-                           s.runs, asked);
+        q_.features.narrow(q_.metric, box(tile), q_.reach, wide(tile.side), many(q_.features.points(), tile.side),
+                           guess, s.frontiers[depth], frontier);
     poll();
     if (!found.complete) {
       if (out_.settle(tile, found.seen, in)) return;
-      Tile child;
-      for (int k = 0; k < 4; ++k) {
-        if (tile.quarter(k, child)) ask(child, found.champion, s, poll);
+      if (tile.side > leaf_cells) {
+        Tile child;
+        for (int k = 0; k < 4; ++k) {
+          if (tile.quarter(k, child)) ask(child, found.champion, depth + 1, s, poll);
+        }
+        return;
       }
-      return;
+      if (found.search) return search(tile, found.champion, frontier, poll);
     }
+    Gathered& asked = s.levels[0];
+    q_.features.gather(frontier, Output::indexed, asked);
     Gathered& level = s.levels[1];
     const Seen seen = prune(q_.metric, box(tile), q_.reach, q_.features.slack(), asked.view(q_.features.points()),
                             q_.features.arrays(Output::indexed), few(tile.side), s.room, level);
     finish(tile, level.view(q_.features.points()), seen, in, 2, s, poll);
+  }
+
+  // A smallest tile with many candidates.
+  void search(const Tile& tile, std::size_t champion, Nearest::Frontier& frontier, Poll& poll) {
+    const Grid& grid = q_.features.grid();
+    double x[leaf_cells], value[pairs::lanes] = {}, index[pairs::lanes] = {};
+    const std::int64_t cols = tile.c1 - tile.c0;
+    std::size_t champions[leaf_cells];
+    std::fill_n(champions, leaf_cells, champion);
+    for (std::int64_t k = 0; k < cols; ++k) x[k] = grid.centre_x(tile.c0 + k);
+    for (std::int64_t r = tile.r0; r < tile.r1; ++r) {
+      poll();
+      q_.features.search(q_.metric, frontier, x, static_cast<std::size_t>(cols), grid.centre_y(r), champions, value,
+                         Output::indexed ? index : nullptr);
+      const std::uint8_t* in = q_.inside.empty() ? nullptr : inside_row(r) + tile.c0;
+      out_.cells(r, tile.c0, cols, value, index, in);
+    }
   }
 
   void finish(const Tile& tile, const pairs::Candidates& candidates, const Seen& seen, Enclosed in, std::size_t depth,

@@ -47,18 +47,52 @@ class Nearest {
     std::size_t champion = nobody;  // nearest to the box's middle
     Seen seen;
     bool complete = true;
+    bool search = false;  // the boxes tell the candidates of single places well apart
   };
 
-  // Copies to `to` every candidate that can be nearest to, and within `reach` of, a place in the box; few others. Gives
-  // up (not complete) beyond `most` candidates. `guess` is the champion of a box nearby, or nobody.
-  Found around(Metric metric, const Box& box, double reach, bool with_index, std::size_t most, std::size_t guess,
-               std::vector<std::size_t>& runs, Gathered& to) const;
+  // Boxes of the tree, all at one level, that hold every candidate that can be nearest to a place in some rectangle.
+  struct Frontier {
+    std::size_t level = 0;
+    std::vector<std::size_t> nodes;
+    std::vector<double> boxes;  // their arrays, each of nodes.size() values
+    std::vector<double> test;   // room for one value a box
+
+    pairs::Boxes view() const { return {boxes.data(), nodes.size(), nodes.size()}; }
+  };
+
+  // The whole tree's.
+  void all(Metric metric, Frontier& to) const;
+
+  // Keeps of a frontier what can be nearest to, and within `reach` of, a place in the rectangle, and goes down the tree
+  // while at most `wide` boxes are left. `guess` is the champion of a rectangle nearby, or nobody. Complete if at most
+  // `most` candidates are left.
+  Found narrow(Metric metric, const Box& box, double reach, std::size_t wide, std::size_t most, std::size_t guess,
+               Frontier& from, Frontier& to) const;
+
+  // Copies the candidates of a frontier.
+  void gather(const Frontier& from, bool with_index, Gathered& to) const;
+
+  // The value of the nearest candidate of the frontier for the cells (x[k], y), and with `index` its smallest source.
+  // For crowded frontiers: each cell searches the tree, starting from where its neighbours' champions lead. `champions`
+  // holds those of the row above, or any, and then this row's.
+  void search(Metric metric, Frontier& frontier, const double* x, std::size_t n, double y, std::size_t* champions,
+              double* value, double* index) const;
 
  private:
   static constexpr std::size_t group = 8;   // candidates in a lowest box
   static constexpr std::size_t fan = 8;     // boxes in a box
 
+  struct Level {
+    std::size_t size = 0;
+    std::vector<double> upright, turned;  // the boxes of either metric, each array of `size` values
+
+    const std::vector<double>& boxes(Metric m) const { return m == Metric::euclidean ? turned : upright; }
+    pairs::Boxes view(Metric m, std::size_t first, std::size_t last) const {
+      return {boxes(m).data() + first, size, last - first};
+    }
+  };
   struct Search;
+  void pass(const Search& search, const Rule& rule, Frontier& to) const;
   void index_boxes(Poll& poll);
 
   Grid grid_;
@@ -66,8 +100,8 @@ class Nearest {
   bool points_ = true;
   std::size_t size_ = 0;
   double scale_ = 0.0;
-  std::vector<double> data_;              // arrays with the index, each of size_ values
-  std::vector<std::vector<Box>> levels_;  // lowest first; the last has at most `fan` boxes
+  std::vector<double> data_;   // arrays with the index, each of size_ values
+  std::vector<Level> levels_;  // lowest first; the last has at most `fan` boxes
 };
 
 }  // namespace rtmdx

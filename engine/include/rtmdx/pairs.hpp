@@ -43,6 +43,7 @@ inline double distance_of(Metric m, double value) { return m == Metric::euclidea
 
 // value[i] = value of the pair (p, candidate i); returns the smallest (+inf for none).
 double values(Metric metric, const Candidates& candidates, Place p, double* value);
+void each_value(Metric metric, const Candidates& candidates, Place p, double* value);  // without the smallest
 
 // The place on candidate i nearest to p.
 Place foot(Metric metric, const Candidates& candidates, std::size_t i, Place p);
@@ -59,5 +60,22 @@ void block(Metric metric, const Candidates& candidates, const double x[lanes], c
 // index[r * lanes + k] = the smallest index among the candidates whose value is value[r * lanes + k], as `block` left it.
 void block_index(Metric metric, const Candidates& candidates, const double x[lanes], const double* y, std::size_t rows,
                  const double* value, double* index);
+
+// Bounding boxes as a structure of arrays, one kind for each metric:
+//   Manhattan  x0, y0, x1, y1
+//   Euclidean  cx, cy, ux, uy, along, across: the middle, the unit vector along the box, half its two sides. Seen from
+//              afar, an upright box about an oblique run of points would seem much nearer than they are.
+inline std::size_t box_arrays(Metric m) { return m == Metric::euclidean ? 6 : 4; }
+
+struct Boxes {
+  const double* data;
+  std::size_t stride;
+  std::size_t size;
+};
+
+// As for candidates, with the value of the pair (p, nearest place of box i): at most that of anything in the box.
+double values(Metric metric, const Boxes& boxes, Place p, double* value);
+void each_value(Metric metric, const Boxes& boxes, Place p, double* value);
+void near_any_corner(Metric metric, const Boxes& boxes, const Place corner[4], const double limit[4], double* over);
 
 }  // namespace rtmdx::pairs
