@@ -107,8 +107,9 @@ class Descent {
     const std::int64_t top = w.row0 / task_cells, left = w.col0 / task_cells;
     const std::int64_t down = (w.row1() - 1) / task_cells - top + 1, across = (w.col1() - 1) / task_cells - left + 1;
     parallel_for(static_cast<std::size_t>(down * across), how, [&](std::size_t block, Poll& poll) {
-      const std::int64_t row0 = (top + static_cast<std::int64_t>(block) / across) * task_cells;
-      const std::int64_t col0 = (left + static_cast<std::int64_t>(block) % across) * task_cells;
+      // Down the columns: threads at work together don't meet the same fresh pages of the output.
+      const std::int64_t row0 = (top + static_cast<std::int64_t>(block) % down) * task_cells;
+      const std::int64_t col0 = (left + static_cast<std::int64_t>(block) / down) * task_cells;
       const Tile tile{row0, col0, task_cells, std::max(row0, w.row0), std::min(row0 + task_cells, w.row1()),
                       std::max(col0, w.col0), std::min(col0 + task_cells, w.col1())};
       std::unique_ptr<Scratch> scratch = scratches_.take();
