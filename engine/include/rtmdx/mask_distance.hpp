@@ -21,7 +21,7 @@ struct MaskView {
 
 // Writes, for every cell of `window`, the distance from its centre to the nearest feature cell's, in map units: 0 in a
 // feature cell, +inf beyond `max_distance` or where the mask has no feature. Needs about a quarter of a byte for each
-// cell of the mask beside it, and 2 MB a thread for rows of 10,000 cells.
+// cell of the mask beside it, and 10 MB a thread for rows of 10,000 cells.
 template <class T>
 void mask_distance(const MaskView& mask, const Grid& grid, const Window& window, double max_distance, const Run& run,
                    RasterView<T> out);
