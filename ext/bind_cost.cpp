@@ -11,7 +11,7 @@ std::int64_t stride_of(const py::array_t<F, 0>& a, const Grid& grid) {
     throw InvalidArgument("friction does not have the grid's shape (" + std::to_string(grid.rows) + ", " +
                           std::to_string(grid.cols) + ")");
   }
-  if ((a.shape(1) > 1 && a.strides(1) != size) || a.strides(0) % size != 0) {
+  if (a.size() > 0 && ((a.shape(1) > 1 && a.strides(1) != size) || a.strides(0) % size != 0)) {
     throw InvalidArgument("friction must have contiguous rows");
   }
   return static_cast<std::int64_t>(a.strides(0) / size);

@@ -8,7 +8,7 @@ using Bytes = py::array_t<std::uint8_t, 0>;
 
 MaskView mask_view(const Bytes& mask) {
   if (mask.ndim() != 2) throw InvalidArgument("mask has " + std::to_string(mask.ndim()) + " dimensions, expected 2");
-  if (mask.shape(1) > 1 && mask.strides(1) != 1) throw InvalidArgument("mask must have contiguous rows");
+  if (mask.size() > 0 && mask.shape(1) > 1 && mask.strides(1) != 1) throw InvalidArgument("mask must have contiguous rows");
   return {mask.data(), mask.shape(0), mask.shape(1), static_cast<std::int64_t>(mask.strides(0))};
 }
 

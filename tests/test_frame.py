@@ -164,3 +164,55 @@ def test_a_stream_that_fails_or_stops_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(OutputError):
         rtmdx.stream_to_zarr(lambda w: np.zeros(w[2:]), f, tmp_path / "a.zarr")
+
+
+def test_a_compute_that_reuses_its_array_is_streamed_right(tmp_path: Path) -> None:
+    f, buffer = frame(2100, 1500), np.empty((1024, 1024), dtype=np.float32)
+    order: list[int] = []
+
+    def compute(window: tuple[int, int, int, int]) -> Any:
+        order.append(len(order))
+        buffer[:] = order[-1]
+        return np.broadcast_to(buffer[: window[2], : window[3]], window[2:])
+
+    path = rtmdx.stream_to_zarr(compute, f, tmp_path / "s.zarr", side=1024)
+    with xr.open_zarr(path) as store:
+        found = store["surface"].values
+    assert [found[r, c] for r in (0, 1024, 2048) for c in (0, 1024)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_window_of_a_huge_frame_makes_no_whole_axis() -> None:
+    huge = Frame(CRS, 0.0, 2.0**31, 1.0, 1.0, (2**31, 2**31))
+    some = rtmdx.distance(np.array([[2.5, 2.5]]), huge, window=(2**31 - 5, 0, 5, 5))
+    assert some.values[2, 2] == 0
+    assert some.y.values.tolist() == [4.5, 3.5, 2.5, 1.5, 0.5]
+    assert "x" not in huge.__dict__
+
+
+def test_features_do_not_change_with_the_array_they_came_from() -> None:
+    xy, f = PLACES.copy(), frame(60, 60)
+    features = Features.from_points(xy)
+    want = distance_array(features, f)
+    xy[:] = np.nan
+    assert xy.flags.writeable
+    np.testing.assert_array_equal(distance_array(features, Frame(CRS, 1_000.0, 24_000.0, 10.0, 10.0, (60, 60))), want)
+
+
+def test_a_stray_coordinate_changes_nothing_and_an_absurd_one_is_refused() -> None:
+    f = frame(300, 300)
+    want = distance_array(PLACES, f)
+    for far in (1e10, 1e99):
+        np.testing.assert_array_equal(distance_array(np.vstack([PLACES, [[far, -far]]]), f), want)
+    with pytest.raises(InputError, match=r"1\.4e\+154"):
+        distance_array(np.array([[1.4e154, 0.0]]), f)
+
+
+def test_masks_and_friction_of_no_rows() -> None:
+    empty = Frame(CRS, 0.0, 0.0, 1.0, 1.0, (0, 5))
+    assert rtmdx.mask_distance_array(np.zeros((0, 5), dtype=bool), empty).shape == (0, 5)
+    assert rtmdx.cost_distance_array(np.ones((1, 2)), empty, friction=np.ones((0, 5))).shape == (0, 5)
+
+
+def test_a_bandwidth_below_any_sense_is_refused() -> None:
+    with pytest.raises(InputError, match="millionth of a cell"):
+        density_array(PLACES, frame(), bandwidth=1e-30)

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <new>
@@ -39,6 +40,15 @@ struct AllocationOutput {
   }
 };
 
+template <class Body>
+void each_row(const Window& window, const Run& run, const Body& body) {
+  constexpr std::int64_t rows = 64;
+  parallel_for(static_cast<std::size_t>((window.nrows + rows - 1) / rows), run, [&](std::size_t block, Poll&) {
+    const std::int64_t first = static_cast<std::int64_t>(block) * rows;
+    for (std::int64_t r = first; r < std::min(first + rows, window.nrows); ++r) body(r);
+  });
+}
+
 }  // namespace
 
 template <class T>
@@ -55,7 +65,7 @@ void allocation(const Nearest& features, Metric metric, const Window& window, do
     if (!features.polygons().empty()) {
       // Inside a polygon only features at distance 0 are as near as it is.
       const std::vector<std::uint8_t> inside = features.polygons().inside(window, run);
-      for (std::int64_t r = 0; r < window.nrows; ++r) {
+      each_row(window, run, [&](std::int64_t r) {
         const std::uint8_t* in = inside.data() + r * window.ncols;
         T* d = out.row(r);
         std::int64_t* s = source.row(r);
@@ -64,13 +74,13 @@ void allocation(const Nearest& features, Metric metric, const Window& window, do
           if (d[c] > T{0}) s[c] = nobody;
           d[c] = T{0};
         }
-      }
+      });
       features.polygons().enclosing(window, run, source);
     }
-    for (std::int64_t r = 0; r < window.nrows; ++r) {
+    each_row(window, run, [&](std::int64_t r) {
       std::int64_t* s = source.row(r);
       for (std::int64_t c = 0; c < window.ncols; ++c) s[c] = s[c] == nobody ? -1 : s[c];
-    }
+    });
   } catch (const std::bad_alloc&) {
     throw descent::no_memory("the allocation", features, window);
   }

@@ -94,7 +94,14 @@ void radix_sort(std::vector<Key>& keys, Poll& poll) {
   }
 }
 
-std::vector<Key> along_curve(const std::vector<Raw>& raw, Poll& poll) {
+// The curve's digits are spent where the grid is: one stray coordinate far away must not put all others in one place.
+void near_grid(double length, double& low, double& high) {
+  constexpr double room = 16.0;  // grid lengths on either side
+  const double from = std::max(low, -room * length), to = std::min(high, (1.0 + room) * length);
+  if (from < to) low = from, high = to;
+}
+
+std::vector<Key> along_curve(const std::vector<Raw>& raw, const Grid& grid, Poll& poll) {
   double x0 = infinity, y0 = infinity, x1 = -infinity, y1 = -infinity;
   for (const Raw& s : raw) {
     const double x = 0.5 * s.a.x + 0.5 * s.b.x, y = 0.5 * s.a.y + 0.5 * s.b.y;
@@ -103,12 +110,16 @@ std::vector<Key> along_curve(const std::vector<Raw>& raw, Poll& poll) {
     x1 = std::max(x1, x);
     y1 = std::max(y1, y);
   }
+  const double side = std::max({static_cast<double>(grid.cols) * grid.dx, static_cast<double>(grid.rows) * grid.dy, grid.dx});
+  near_grid(side, x0, x1);
+  near_grid(side, y0, y1);
   const double extent = std::max(x1 - x0, y1 - y0);
   const double scale = extent > 0.0 ? static_cast<double>((1 << key_bits) - 1) / extent : 0.0;
   std::vector<Key> keys(raw.size());
   for (std::size_t i = 0; i < raw.size(); ++i) {
     if (i % poll_every == 0) poll();
-    const double x = 0.5 * raw[i].a.x + 0.5 * raw[i].b.x, y = 0.5 * raw[i].a.y + 0.5 * raw[i].b.y;
+    const double x = std::clamp(0.5 * raw[i].a.x + 0.5 * raw[i].b.x, x0, x1);
+    const double y = std::clamp(0.5 * raw[i].a.y + 0.5 * raw[i].b.y, y0, y1);
     keys[i] = {spread(static_cast<std::uint64_t>((x - x0) * scale)) |
                    (spread(static_cast<std::uint64_t>((y - y0) * scale)) << 1),
                i};
@@ -168,7 +179,7 @@ Nearest::Nearest(const Features& features, const Sources& sources, const Grid& g
       const bool turned = b.x != a.x ? b.x < a.x : b.y < a.y;
       raw.push_back(turned ? Raw{b, a, source} : Raw{a, b, source});
     });
-    std::vector<Key> keys = along_curve(raw, poll);
+    std::vector<Key> keys = along_curve(raw, grid, poll);
     drop_twins(raw, keys, poll);
     size_ = keys.size();
     data_.resize(size_ * arrays(true));

@@ -203,7 +203,7 @@ def _compute(
             hint="Split the layer, or turn its polygons and lines into points.",
         )
     single = np.ndim(bandwidth) == 0
-    widths = _widths([bandwidth] if single else bandwidth)
+    widths = _widths([bandwidth] if single else bandwidth, frame)
     if kernel not in KERNELS:
         raise InputError(f"kernel: found {kernel!r}, expected one of {', '.join(KERNELS)}.")
     given = _weights(weights, features)
@@ -252,25 +252,39 @@ def _corrected(
     edge: Edge,
 ) -> int:
     """Write the corrected rasters; return how many features lie outside the area."""
-    inside, chosen, outside = edge.clip(features, weights)
-    quiet = {**run, "progress": None}
+    inside, chosen, outside = edge.clip(features, weights, run["cancel"])
+    quiet, progress = {**run, "progress": None}, run["progress"]
+
+    def tell(done: int) -> None:  # in bandwidths: each is several loops of the engine's
+        if progress is not None:
+            progress(done, len(widths))
+
+    tell(0)
     if edge.correction == "uniform":
-        _run(rasters, inside, chosen, frame, part, kernel, widths, run)
-        for raster, width in zip(rasters, widths, strict=True):
-            edge.divide(raster, part, kernel, width, quiet)
+        _run(rasters, inside, chosen, frame, part, kernel, widths, quiet)
+        for i, width in enumerate(widths):
+            edge.divide(rasters[i], part, kernel, width, quiet)
+            tell(i + 1)
         return outside
     for i, width in enumerate(widths):  # each has its own weights
         corrected = edge.point_weights(inside, chosen, kernel, width, quiet)
-        _run(rasters[i : i + 1], inside, corrected, frame, part, kernel, [width], run)
+        _run(rasters[i : i + 1], inside, corrected, frame, part, kernel, [width], quiet)
+        tell(i + 1)
     return outside
 
 
-def _widths(bandwidth: Any) -> list[float]:
+def _widths(bandwidth: Any, frame: Frame) -> list[float]:
     widths = []
     for value in bandwidth:
         width = number(value, "bandwidth")
         if not (0 < width < math.inf):
             raise InputError(f"bandwidth: found {value!r}, expected a positive length in CRS units.")
+        if width < 1e-6 * min(frame.dx, frame.dy):
+            raise InputError(
+                f"bandwidth: found {value!r}, less than a millionth of a cell of {frame.dx:g} x {frame.dy:g}; "
+                "a density of such points would be 0 or infinite.",
+                hint="Bandwidths are lengths in CRS units.",
+            )
         widths.append(width)
     if not widths:
         raise InputError("bandwidth: found an empty sequence, expected a positive length in CRS units, or several.")

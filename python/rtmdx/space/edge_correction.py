@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.errors import CRSError, InputError
-from rtmdx.space.arguments import native_grid
+from rtmdx.errors import Cancelled, CRSError, InputError
+from rtmdx.space.arguments import Cancel, native_grid
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.memory import require_bytes
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 __all__ = ["EDGE_CORRECTIONS", "Edge", "EdgeCorrectionName", "edge_in"]
+
+_BATCH = 16  # shapes between two questions whether to stop: cutting by a long boundary takes milliseconds each
 
 EdgeCorrectionName = Literal["uniform", "diggle"]
 EDGE_CORRECTIONS: tuple[EdgeCorrectionName, ...] = ("uniform", "diggle")
@@ -35,7 +37,7 @@ class Edge:
     frame: Frame
 
     def clip(
-        self, features: Features, weights: NDArray[np.float64] | None
+        self, features: Features, weights: NDArray[np.float64] | None, cancel: Cancel | None = None
     ) -> tuple[Features, NDArray[np.float64] | None, int]:
         """Return what lies in the area (points on its boundary do), its weights, and how many features don't."""
         import shapely
@@ -48,7 +50,7 @@ class Edge:
                     hint="Take edge_correction='uniform'.",
                 )
             shapes, source = _shapes(features)
-            cut = shapely.intersection(shapes, self.area)
+            cut = _intersection(shapes, self.area, cancel)
             cut = _of_dimension(cut, 1 if features.n_lines else 2)
             inside = Features.from_geometries(cut)
             chosen = None if weights is None else weights[source]
@@ -143,6 +145,23 @@ def _union(area: Any, frame: Frame) -> BaseGeometry:
         raise InputError("area: has no area.")
     made: BaseGeometry = shapely.multipolygons(parts)
     return made
+
+
+def _intersection(shapes: NDArray[Any], area: BaseGeometry, cancel: Cancel | None) -> NDArray[Any]:
+    """Cut shapes to the area; only those that meet its boundary are cut, some at a time."""
+    import shapely
+
+    shapely.prepare(area)
+    cut = shapes.copy()
+    for first in range(0, len(shapes), _BATCH):
+        if cancel is not None and cancel():
+            raise Cancelled("cancelled by the caller's check")
+        part = cut[first : first + _BATCH]
+        away = shapely.disjoint(area, part)
+        across = ~away & ~shapely.contains_properly(area, part)
+        part[away] = shapely.intersection(part[away], shapely.Polygon())  # empty
+        part[across] = shapely.intersection(part[across], area)
+    return cut
 
 
 def _shapes(features: Features) -> tuple[NDArray[Any], NDArray[np.int64]]:

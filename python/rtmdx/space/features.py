@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Features"]
 
+_FARTHEST = 1e100  # a coordinate beyond is no place; its square would leave double precision
 _NO_XY = np.empty((0, 2))
 _NO_OFFSETS = np.zeros(1, dtype=np.int64)
 _NO_INDEX = np.empty(0, dtype=np.int64)
@@ -326,8 +327,10 @@ class Features:
 
 
 def _freeze(features: Features, name: str, dtype: Any) -> None:
-    """Store an array in the engine's layout; a view, so that the caller's own array stays writable."""
-    array = np.ascontiguousarray(getattr(features, name), dtype=dtype).view()
+    """Store an array in the engine's layout, read-only; the caller's own array stays writable and is not shared."""
+    given = getattr(features, name)
+    array = np.ascontiguousarray(given, dtype=dtype)
+    array = array.copy() if array.flags.writeable and np.may_share_memory(array, given) else array.view()
     array.setflags(write=False)
     object.__setattr__(features, name, array)
 
@@ -354,7 +357,8 @@ def _name(position: int, labels: Any) -> str:
 
 
 def _require_finite(xy: NDArray[np.float64], source: NDArray[np.int64], labels: Any) -> None:
-    finite = np.isfinite(xy).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        finite = (np.abs(xy) <= _FARTHEST).all(axis=1)
     if not finite.all():
         at = int(np.argmin(finite))
         more = len(np.unique(source[~finite])) - 1

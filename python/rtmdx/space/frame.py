@@ -129,12 +129,20 @@ class Frame:
     @cached_property
     def x(self) -> NDArray[np.float64]:
         """Cell-centre x, shape (cols,)."""
-        return self.x_min + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.dx
+        return self.x_of(0, self.shape[1])
 
     @cached_property
     def y(self) -> NDArray[np.float64]:
         """Cell-centre y, shape (rows,), north first."""
-        return self.y_max - (np.arange(self.shape[0], dtype=np.float64) + 0.5) * self.dy
+        return self.y_of(0, self.shape[0])
+
+    def x_of(self, first: int, n: int) -> NDArray[np.float64]:
+        """Centre x of `n` columns from `first` on: the numbers that `x` has there."""
+        return self.x_min + (np.arange(first, first + n, dtype=np.float64) + 0.5) * self.dx
+
+    def y_of(self, first: int, n: int) -> NDArray[np.float64]:
+        """Centre y of `n` rows from `first` on: the numbers that `y` has there."""
+        return self.y_max - (np.arange(first, first + n, dtype=np.float64) + 0.5) * self.dy
 
     def windows(self, side: int = 4096) -> Iterator[Window]:
         """Cut the frame into windows of at most `side` x `side` cells, row by row; they cover it once.
@@ -181,7 +189,7 @@ class Frame:
         left, top = self.x_min + col * self.dx, self.y_max - row * self.dy
         spatial_ref = {**self.crs.to_cf(), "GeoTransform": f"{left!r} {self.dx!r} 0.0 {top!r} 0.0 {-self.dy!r}"}
         unit = self.cf_unit
-        y, x = self.y[row : row + height], self.x[col : col + width]
+        y, x = self.y_of(row, height), self.x_of(col, width)
         return xr.DataArray(
             raster,
             dims=(*(f"dim_{i}" for i in range(raster.ndim - 2)), "y", "x"),

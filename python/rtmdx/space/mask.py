@@ -165,9 +165,10 @@ def _cells(mask: Any, frame: Frame) -> NDArray[np.uint8]:
 def require_on_frame(raster: Any, frame: Frame, name: str) -> None:
     """Raise an InputError if a DataArray with x and y coordinates lies on other cells than the frame's."""
     coords = getattr(raster, "coords", {})
-    for axis, mine, size in (("y", frame.y, frame.dy), ("x", frame.x, frame.dx)):
+    for axis, size in (("y", frame.dy), ("x", frame.dx)):
         if axis not in coords:
             continue
+        mine = frame.y if axis == "y" else frame.x
         theirs = np.asarray(coords[axis], dtype=np.float64)
         if theirs.shape == mine.shape and not np.allclose(theirs, mine, rtol=0, atol=1e-3 * size):
             at = int(np.argmax(np.abs(theirs - mine) > 1e-3 * size))

@@ -122,7 +122,7 @@ def stream_to_zarr(
                     raise Cancelled("cancelled by the caller's check")
                 if tell is not None:
                     tell(done, len(windows))
-                values = np.asarray(compute(window))
+                values = np.array(compute(window), dtype=kind)  # a copy: the next may reuse the same array
                 if values.shape != window[2:]:
                     raise InputError(f"compute: returned the shape {values.shape} for a window of {window[2:]} cells.")
                 if waiting is not None:
