@@ -120,17 +120,34 @@ void Barriers::mark(int directions, std::uint8_t* blocked, std::int64_t stride, 
   }
 }
 
+namespace {
+
+// Whether p lies on the segment, to within the square root of `within2`.
+bool on(Spot p, const Segment& s, double within2) {
+  const double ux = s.b.x - s.a.x, uy = s.b.y - s.a.y, rx = p.x - s.a.x, ry = p.y - s.a.y;
+  const double length2 = ux * ux + uy * uy;
+  const double t = length2 > 0.0 ? std::min(std::max((rx * ux + ry * uy) / length2, 0.0), 1.0) : 0.0;
+  const double ex = rx - t * ux, ey = ry - t * uy;
+  return ex * ex + ey * ey <= within2;
+}
+
+}  // namespace
+
+// A source on a barrier, or within a thousand-millionth of the way's length of it, starts on both sides: the way to it ends
+// just before. Elsewhere the way itself counts: cut short, it would miss by rounding a corner that it touches.
 bool Barriers::between(Spot a, Spot b) const {
   if (segments_.empty() || (a.x == b.x && a.y == b.y)) return false;
-  const Spot end{a.x + (b.x - a.x) * (1.0 - 1e-9), a.y + (b.y - a.y) * (1.0 - 1e-9)};
+  const double dx = b.x - a.x, dy = b.y - a.y;
+  const Spot end{a.x + dx * (1.0 - 1e-9), a.y + dy * (1.0 - 1e-9)};
+  const double near2 = 1e-18 * (dx * dx + dy * dy);
   const double width = bin_cells * grid_.dx, height = bin_cells * grid_.dy;
-  const std::size_t c0 = bin(std::min(a.x, end.x), width, across_), c1 = bin(std::max(a.x, end.x), width, across_);
-  const std::size_t r0 = bin(std::min(a.y, end.y), height, down_), r1 = bin(std::max(a.y, end.y), height, down_);
+  const std::size_t c0 = bin(std::min(a.x, b.x), width, across_), c1 = bin(std::max(a.x, b.x), width, across_);
+  const std::size_t r0 = bin(std::min(a.y, b.y), height, down_), r1 = bin(std::max(a.y, b.y), height, down_);
   for (std::size_t r = r0; r <= r1; ++r) {
     for (std::size_t c = c0; c <= c1; ++c) {
       for (std::size_t i = start_[r * across_ + c]; i < start_[r * across_ + c + 1]; ++i) {
         const Segment& s = segments_[members_[i]];
-        if (meet(s.a, s.b, a, end)) return true;
+        if (meet(s.a, s.b, a, on(b, s, near2) ? end : b)) return true;
       }
     }
   }
