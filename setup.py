@@ -17,11 +17,12 @@ DEBUG = os.environ.get("RTMDX_DEBUG") == "1"
 # -fno-math-errno and -fno-trapping-math touch no arithmetic: they let sqrt and both sides of a choice vectorise.
 FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-Wall", "-Wextra"]
 FLAGS += ["-O1", "-g", "-D_GLIBCXX_ASSERTIONS", "-DRTMDX_DEBUG=1"] if DEBUG else ["-O3"]
-LINK = ["-pthread"]
+LINK, CXX = ["-pthread"], ["-std=c++17"]
 if sys.platform == "win32":
-    FLAGS, LINK = ["/O2", "/fp:precise"], []
+    FLAGS, LINK, CXX = ["/O2", "/fp:precise"], [], ["/std:c++17"]
 
-ENGINE_SOURCES = sorted(str(p) for p in Path("engine/src").glob("*.cpp"))
+STATS_SOURCES = ["engine/src/code_sums.cpp"]  # loops over rows of codes, called from Cython alone
+ENGINE_SOURCES = sorted({str(p) for p in Path("engine/src").glob("*.cpp")} - set(STATS_SOURCES))
 ENGINE_HEADERS = sorted(str(p) for p in Path("engine/include/rtmdx").glob("*.hpp"))
 BINDINGS = sorted(str(p) for p in Path("ext").glob("*.cpp"))
 BINDING_HEADERS = sorted(str(p) for p in Path("ext").glob("*.hpp"))
@@ -39,11 +40,12 @@ engine = Pybind11Extension(
 
 stats = Extension(
     "rtmdx._stats",
-    sources=["ext/_stats.pyx"],
-    depends=["ext/_stats.pyx"],
-    include_dirs=[numpy.get_include()],
+    sources=["ext/_stats.pyx", *STATS_SOURCES],
+    depends=["ext/_stats.pyx", *ENGINE_HEADERS],
+    include_dirs=[numpy.get_include(), "engine/include"],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-    extra_compile_args=[f for f in FLAGS if f != "-Wextra"],
+    extra_compile_args=[*(f for f in FLAGS if f != "-Wextra"), *CXX],
+    language="c++",
 )
 
 setup(

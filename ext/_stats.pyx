@@ -1,4 +1,5 @@
 # cython: language_level=3, wraparound=False, cdivision=True, initializedcheck=False, autotestdict=False
+# distutils: language = c++
 """Statistical loops of rtmdx: penalised Poisson regression on codes, count-model likelihoods.
 
 Every function here is serial, releases the GIL around its loop, trusts its arguments (Python
@@ -10,16 +11,145 @@ A *row* is a set of cells whose codes agree in every block. The effective codes 
 are packed, mixed-radix, into one *word*; ``words[w, i]`` is the value of word ``w`` in row ``i`` and
 ``offsets[w]`` the place of its value 0 in a table over all words. A linear predictor is then one
 table look-up per word, and a gradient one histogram per word.
+
+Lanes
+-----
+Four fits (the folds of a cross-validation) ride in one pass: a row, a table entry and a histogram
+entry hold four numbers. The two loops over all rows, `lane_means` and `lane_histogram`, are C++
+(engine/src/code_sums.cpp), where the compiler keeps four doubles in a register.
 """
 
 import numpy as np
 
-from libc.math cimport exp, fabs, log, log1p
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint64_t
-from libc.string cimport memcmp
+cimport cython
+from libc.math cimport exp, fabs, log, log1p, sqrt
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+
+cdef extern from "rtmdx/code_sums.hpp" namespace "rtmdx" nogil:
+    cdef struct PackedRows:
+        const uint16_t *words
+        const int32_t *offsets
+        int64_t n_words
+        int64_t n_rows
+
+    void c_lane_means "rtmdx::lane_means"(
+        const PackedRows &rows, const double *table, const double *weight, const double *rest,
+        double *mean, double *total, double *rest_total) except +
+    void c_lane_histogram "rtmdx::lane_histogram"(
+        const PackedRows &rows, const double *weight, double *hist) except +
+
+    cdef struct Unpacking:
+        const int32_t *place
+        const int64_t *start
+        const int32_t *width
+        const int32_t *codes
+
+    void c_lane_joint "rtmdx::lane_joint"(
+        const PackedRows &rows, const Unpacking &unpacking, const double *weight, int64_t largest,
+        double *scratch, double *joint) except +
 
 
 # ---------------------------------------------------------------------------------- rows and words
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class RowIndex:
+    """Numbers distinct rows of codes in order of first appearance, chunk by chunk."""
+
+    cdef readonly Py_ssize_t n_blocks
+    cdef Py_ssize_t n_rows, capacity
+    cdef object rows_array, hash_array, table_array
+
+    def __init__(self, Py_ssize_t n_blocks):
+        self.n_blocks = n_blocks
+        self.n_rows = 0
+        self.capacity = 1024
+        self.rows_array = np.empty((512, n_blocks), np.uint8)
+        self.hash_array = np.empty(512, np.uint64)
+        self.table_array = np.full(self.capacity, -1, np.int32)
+
+    def add(self, const uint8_t[:, ::1] codes):
+        """Return the number of each line of `codes` (n, n_blocks), int32."""
+        cdef Py_ssize_t n = codes.shape[0], n_blocks = self.n_blocks, i, b, start = 0, room
+        cdef int32_t other
+        cdef uint64_t slot, h, mask
+        out = np.empty(n, np.int32)
+        cdef int32_t[::1] row = out
+        cdef int32_t[::1] table
+        cdef uint8_t[:, ::1] rows
+        cdef uint64_t[::1] hashes
+        cdef Py_ssize_t n_rows
+        while start < n:
+            if 2 * (self.n_rows + 1) > self.capacity:
+                self._grow()
+            table, rows, hashes = self.table_array, self.rows_array, self.hash_array
+            n_rows, mask, room = self.n_rows, self.capacity - 1, self.capacity // 2
+            with nogil:
+                for i in range(start, n):
+                    h = hash_row(&codes[i, 0], n_blocks)
+                    slot = h & mask
+                    while True:
+                        other = table[slot]
+                        if other < 0 or (
+                            hashes[other] == h and memcmp(&codes[i, 0], &rows[other, 0], n_blocks) == 0
+                        ):
+                            break
+                        slot = (slot + 1) & mask
+                    if other < 0:
+                        if n_rows == room:
+                            break
+                        other = <int32_t>n_rows
+                        table[slot] = other
+                        memcpy(&rows[other, 0], &codes[i, 0], n_blocks)
+                        hashes[other] = h
+                        n_rows += 1
+                    row[i] = other
+                else:
+                    i = n
+            self.n_rows = n_rows
+            start = i
+        return out
+
+    def _grow(self):
+        cdef Py_ssize_t i
+        cdef uint64_t slot, mask = 2 * self.capacity - 1
+        rows = np.empty((self.capacity, self.n_blocks), np.uint8)
+        rows[:self.n_rows] = self.rows_array[:self.n_rows]
+        hashes = np.empty(self.capacity, np.uint64)
+        hashes[:self.n_rows] = self.hash_array[:self.n_rows]
+        self.rows_array, self.hash_array, self.capacity = rows, hashes, 2 * self.capacity
+        self.table_array = np.full(self.capacity, -1, np.int32)
+        cdef int32_t[::1] table = self.table_array
+        cdef uint64_t[::1] h = hashes
+        with nogil:
+            for i in range(self.n_rows):
+                slot = h[i] & mask
+                while table[slot] >= 0:
+                    slot = (slot + 1) & mask
+                table[slot] = <int32_t>i
+
+    def finish(self):
+        """Return the distinct rows (n_rows, n_blocks) and their hashes, which depend on the codes alone."""
+        return self.rows_array[:self.n_rows], self.hash_array[:self.n_rows]
+
+
+cdef inline uint64_t hash_row(const uint8_t *codes, Py_ssize_t n) noexcept nogil:
+    cdef uint64_t h = <uint64_t>0x9e3779b97f4a7c15, word
+    cdef Py_ssize_t b = 0
+    while b + 8 <= n:
+        memcpy(&word, codes + b, 8)
+        h = (h ^ word) * <uint64_t>0xff51afd7ed558ccd
+        h ^= h >> 32
+        b += 8
+    while b < n:
+        h = (h ^ codes[b]) * <uint64_t>0xc4ceb9fe1a85ec53
+        h ^= h >> 29
+        b += 1
+    h *= <uint64_t>0xff51afd7ed558ccd
+    return h ^ (h >> 33)
 
 
 def collapse_rows(const uint8_t[:, ::1] codes):
@@ -36,37 +166,21 @@ def collapse_rows(const uint8_t[:, ::1] codes):
     first : int32 array, shape (n_rows,)
         The first cell of each row.
     """
-    cdef Py_ssize_t n = codes.shape[0], n_blocks = codes.shape[1], i, b
-    cdef int32_t n_rows = 0, other
-    cdef uint64_t capacity = 16, slot, h
-    row_array = np.zeros(n, np.int32)
-    if n == 0 or n_blocks == 0:
-        return row_array, np.zeros(min(n, 1), np.int32)
-    while capacity < <uint64_t>(2 * n):
-        capacity *= 2
-    first_array = np.empty(n, np.int32)
-    table_array = np.full(capacity, -1, np.int32)
-    cdef int32_t[::1] row = row_array, first = first_array, table = table_array
+    cdef Py_ssize_t n = codes.shape[0], i
+    cdef int32_t seen = 0
+    if n == 0 or codes.shape[1] == 0:
+        return np.zeros(n, np.int32), np.zeros(min(n, 1), np.int32)
+    index = RowIndex(codes.shape[1])
+    row_array = index.add(codes)
+    cdef int32_t[::1] row = row_array
+    first_array = np.empty(len(index.finish()[1]), np.int32)
+    cdef int32_t[::1] first = first_array
     with nogil:
         for i in range(n):
-            h = <uint64_t>1469598103934665603
-            for b in range(n_blocks):
-                h = (h ^ codes[i, b]) * <uint64_t>1099511628211
-            h ^= h >> 29
-            slot = h & (capacity - 1)
-            while True:
-                other = table[slot]
-                if other < 0:
-                    table[slot] = n_rows
-                    first[n_rows] = <int32_t>i
-                    row[i] = n_rows
-                    n_rows += 1
-                    break
-                if memcmp(&codes[i, 0], &codes[first[other], 0], n_blocks) == 0:
-                    row[i] = other
-                    break
-                slot = (slot + 1) & (capacity - 1)
-    return row_array, first_array[:n_rows].copy()
+            if row[i] == seen:
+                first[seen] = <int32_t>i
+                seen += 1
+    return row_array, first_array
 
 
 def build_words(
@@ -88,212 +202,257 @@ def build_words(
     words : uint16 array, shape (n_words, n_rows)
         Output.
     """
-    cdef Py_ssize_t n = codes.shape[1], u, i, b, w
+    cdef Py_ssize_t n = codes.shape[1], u, i
+    cdef int32_t last = -1
+    cdef const uint8_t *c
+    cdef const uint16_t *d
+    cdef uint16_t *w
     with nogil:
-        words[:, :] = 0
         for u in range(blocks.shape[0]):
-            b = blocks[u]
-            w = word_of[u]
-            for i in range(n):
-                words[w, i] += digits[u, codes[b, i]]
-
-
-def histogram(
-    const uint16_t[:, ::1] words, const int32_t[::1] offsets, const double[::1] weight, double[::1] hist
-):
-    """Fill `hist` with the sum of `weight` over the rows that have each value of each word."""
-    cdef Py_ssize_t n = words.shape[1], n_words = words.shape[0], w = 0, i
-    cdef double x
-    cdef double *a
-    cdef double *b
-    cdef double *c
-    cdef double *d
-    with nogil:
-        hist[:] = 0.0
-        # Four words per sweep: neighbouring rows often share a bin, and the additions to the other
-        # words' bins fill the wait for it.
-        while w + 4 <= n_words:
-            a = &hist[offsets[w]]
-            b = &hist[offsets[w + 1]]
-            c = &hist[offsets[w + 2]]
-            d = &hist[offsets[w + 3]]
-            for i in range(n):
-                x = weight[i]
-                a[words[w, i]] += x
-                b[words[w + 1, i]] += x
-                c[words[w + 2, i]] += x
-                d[words[w + 3, i]] += x
-            w += 4
-        while w < n_words:
-            a = &hist[offsets[w]]
-            for i in range(n):
-                a[words[w, i]] += weight[i]
-            w += 1
-
-
-def poisson_means(
-    const uint16_t[:, ::1] words,
-    const int32_t[::1] offsets,
-    const double[::1] table,
-    const double[::1] cells,
-    double[::1] mean,
-):
-    """Fill ``mean[i] = cells[i] * exp(sum over words of table)``; return its sum.
-
-    Rows without training cells (``cells[i] == 0``) have mean 0.
-    """
-    cdef Py_ssize_t n = words.shape[1], n_words = words.shape[0], w = 0, i
-    cdef double total = 0.0
-    cdef const double *a
-    cdef const double *b
-    cdef const double *c
-    cdef const double *d
-    with nogil:
-        for i in range(n):
-            mean[i] = 0.0
-        while w + 4 <= n_words:
-            a = &table[offsets[w]]
-            b = &table[offsets[w + 1]]
-            c = &table[offsets[w + 2]]
-            d = &table[offsets[w + 3]]
-            for i in range(n):
-                mean[i] += (a[words[w, i]] + b[words[w + 1, i]]) + (c[words[w + 2, i]] + d[words[w + 3, i]])
-            w += 4
-        while w < n_words:
-            a = &table[offsets[w]]
-            for i in range(n):
-                mean[i] += a[words[w, i]]
-            w += 1
-        for i in range(n):
-            if cells[i] == 0.0:
-                mean[i] = 0.0
+            c = &codes[blocks[u], 0]
+            d = &digits[u, 0]
+            w = &words[word_of[u], 0]
+            if word_of[u] != last:
+                last = word_of[u]
+                for i in range(n):
+                    w[i] = d[c[i]]
             else:
-                mean[i] = cells[i] * exp(mean[i])
-                total += mean[i]
-    return total
+                for i in range(n):
+                    w[i] += d[c[i]]
 
 
-def held_out_loss(
+# ------------------------------------------------------------------------------------------- lanes
+
+
+def lane_means(
     const uint16_t[:, ::1] words,
     const int32_t[::1] offsets,
-    const double[::1] table,
-    double intercept,
-    const int32_t[::1] rows,
-    const double[::1] cells,
-    const double[::1] events,
+    const double[:, ::1] table,
+    const double[:, ::1] weight,
+    const double[:, ::1] rest,
+    double[:, ::1] mean,
+    double[::1] total,
+    double[::1] rest_total,
 ):
-    """Return ``sum(cells * mu - events * eta)`` over the listed rows, ``eta = intercept + table``."""
-    cdef Py_ssize_t n_words = words.shape[0], w, i, t
-    cdef double eta, total = 0.0
-    with nogil:
-        for t in range(rows.shape[0]):
-            i = rows[t]
-            eta = intercept
-            for w in range(n_words):
-                eta += table[offsets[w] + words[w, i]]
-            total += cells[t] * exp(eta) - events[t] * eta
-    return total
+    """Fill ``mean = weight * exp(eta)``, eta the sum over words of `table`, and the totals, by lane.
 
-
-def decode_table(
-    const double[:, ::1] decode, const int32_t[::1] offsets, const int32_t[::1] starts,
-    const double[::1] beta, double[::1] table,
-):
-    """Fill `table`: the linear predictor of each value of each word.
-
-    ``decode[c, v]`` is the signed 0/1 value of the word's v-th variable at table place c; the word's
-    variables are ``starts[w] .. starts[w + 1] - 1``.
+    Parameters
+    ----------
+    words : uint16 array, shape (n_words, n_rows)
+    table : float64 array, shape (n_entries, 4)
+    weight, rest : float64 arrays, shape (n_rows, 4)
+        Exposure of the cells a lane is fitted to, and of those it is scored on.
+    mean : float64 array, shape (n_rows, 4)
+    total, rest_total : float64 arrays, shape (4,)
+        Sums of ``weight * exp(eta)`` and of ``rest * exp(eta)``.
     """
-    cdef Py_ssize_t n_words = starts.shape[0] - 1, w, c, v
-    cdef double s
+    cdef PackedRows rows
+    rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
+    if rows.n_rows == 0:
+        total[:] = 0.0
+        rest_total[:] = 0.0
+        return
+    rows.words = &words[0, 0] if rows.n_words else NULL
+    rows.offsets = &offsets[0]
+    cdef const double *t = &table[0, 0] if table.shape[0] else NULL
     with nogil:
-        for w in range(n_words):
-            for c in range(offsets[w], offsets[w + 1]):
-                s = 0.0
-                for v in range(starts[w + 1] - starts[w]):
-                    s += decode[c, v] * beta[starts[w] + v]
-                table[c] = s
+        c_lane_means(rows, t, &weight[0, 0], &rest[0, 0], &mean[0, 0], &total[0], &rest_total[0])
 
 
-def decode_gradient(
-    const double[:, ::1] decode, const int32_t[::1] offsets, const int32_t[::1] starts,
-    const double[::1] hist, double[::1] out,
+def lane_histogram(
+    const uint16_t[:, ::1] words, const int32_t[::1] offsets, const double[:, ::1] weight, double[:, ::1] hist
 ):
-    """Fill ``out[j] = sum over rows of x_ij * weight_i`` from the words' histograms of the weights."""
-    cdef Py_ssize_t n_words = starts.shape[0] - 1, w, c, v
+    """Fill `hist` (n_entries, 4) with the sums of `weight` (n_rows, 4) by word and value."""
+    cdef PackedRows rows
+    rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
+    if rows.n_words == 0 or rows.n_rows == 0:
+        hist[:, :] = 0.0
+        return
+    rows.words, rows.offsets = &words[0, 0], &offsets[0]
     with nogil:
-        out[:] = 0.0
-        for w in range(n_words):
-            for c in range(offsets[w], offsets[w + 1]):
-                if hist[c] != 0.0:
-                    for v in range(starts[w + 1] - starts[w]):
-                        out[starts[w] + v] += decode[c, v] * hist[c]
+        c_lane_histogram(rows, &weight[0, 0], &hist[0, 0])
 
 
-def gram(
-    const uint16_t[:, ::1] words,
-    const int32_t[::1] offsets,
-    const double[:, ::1] decode,
-    const int32_t[::1] starts,
-    const double[::1] weight,
-    const double[::1] hist,
-    double[:, ::1] out,
+def lane_table(
+    const int32_t[::1] place, const int32_t[::1] first, const int32_t[::1] width,
+    const double[:, ::1] block_table, double[:, ::1] table,
 ):
-    """Fill ``out[j, k] = sum_i weight_i x_ij x_ik`` from joint histograms of pairs of words.
+    """Fill `table` (n_entries, 4): the sum of `block_table` over the blocks of each entry of each word.
 
-    `hist` is the single-word histogram of the same weights (the diagonal pairs).
+    Word w has the entries ``first[w] .. first[w + 1] - 1``, each with ``width[w]`` places in the block
+    table, one per block, at ``place`` in order.
     """
-    cdef Py_ssize_t n = words.shape[1], n_words = words.shape[0]
-    cdef Py_ssize_t a, b, i, ca, cb, va, vb, n_a, n_b, p_a, p_b, largest = 1, widest = 1
+    cdef Py_ssize_t w, c, k, at = 0, f
+    cdef double s[4]
+    with nogil:
+        for w in range(width.shape[0]):
+            for c in range(first[w], first[w + 1]):
+                for f in range(4):
+                    s[f] = 0.0
+                for k in range(width[w]):
+                    for f in range(4):
+                        s[f] += block_table[place[at], f]
+                    at += 1
+                for f in range(4):
+                    table[c, f] = s[f]
+
+
+def lane_marginals(
+    const int32_t[::1] place, const int32_t[::1] first, const int32_t[::1] width,
+    const double[:, ::1] hist, double[:, ::1] block_hist,
+):
+    """Fill `block_hist` with the sums of `hist` by block and code: the reverse of `lane_table`."""
+    cdef Py_ssize_t w, c, k, at = 0, f
+    with nogil:
+        block_hist[:, :] = 0.0
+        for w in range(width.shape[0]):
+            for c in range(first[w], first[w + 1]):
+                for k in range(width[w]):
+                    for f in range(4):
+                        block_hist[place[at], f] += hist[c, f]
+                    at += 1
+
+
+def decode_lanes(
+    const double[:, ::1] decode, const int32_t[::1] codes, const int32_t[::1] starts,
+    const double[:, ::1] beta, double[:, ::1] block_table,
+):
+    """Fill `block_table`: the linear predictor of each code of each block, by lane.
+
+    Block b has the table places ``codes[b] .. codes[b + 1] - 1`` and the variables
+    ``starts[b] .. starts[b + 1] - 1``; ``decode[c, v]`` is the signed 0/1 value of its v-th variable.
+    """
+    cdef Py_ssize_t b, c, v, f
     cdef double t
-    for a in range(n_words):
-        largest = max(largest, offsets[a + 1] - offsets[a])
-        widest = max(widest, starts[a + 1] - starts[a])
-    cdef double[::1] joint = np.empty(largest * largest)
-    cdef double[::1] line = np.empty(widest)
+    with nogil:
+        block_table[:, :] = 0.0
+        for b in range(starts.shape[0] - 1):
+            for c in range(codes[b], codes[b + 1]):
+                for v in range(starts[b + 1] - starts[b]):
+                    t = decode[c, v]
+                    if t != 0.0:
+                        for f in range(4):
+                            block_table[c, f] += t * beta[starts[b] + v, f]
+
+
+def encode_lanes(
+    const double[:, ::1] decode, const int32_t[::1] codes, const int32_t[::1] starts,
+    const double[:, ::1] block_hist, double[:, ::1] out,
+):
+    """Fill ``out[j] = sum over rows of x_ij * weight_i``, by lane, from the blocks' histograms."""
+    cdef Py_ssize_t b, c, v, f
+    cdef double t
     with nogil:
         out[:, :] = 0.0
-        for a in range(n_words):
-            n_a = offsets[a + 1] - offsets[a]
-            p_a = starts[a + 1] - starts[a]
-            for ca in range(n_a):
-                t = hist[offsets[a] + ca]
-                if t != 0.0:
-                    for va in range(p_a):
-                        if decode[offsets[a] + ca, va] != 0.0:
-                            for vb in range(p_a):
-                                out[starts[a] + va, starts[a] + vb] += (
-                                    t * decode[offsets[a] + ca, va] * decode[offsets[a] + ca, vb]
-                                )
-            for b in range(a + 1, n_words):
-                n_b = offsets[b + 1] - offsets[b]
-                p_b = starts[b + 1] - starts[b]
-                for i in range(n_a * n_b):
-                    joint[i] = 0.0
-                for i in range(n):
-                    joint[words[a, i] * n_b + words[b, i]] += weight[i]
-                for ca in range(n_a):
-                    for vb in range(p_b):
-                        line[vb] = 0.0
-                    for cb in range(n_b):
-                        t = joint[ca * n_b + cb]
+        for b in range(starts.shape[0] - 1):
+            for c in range(codes[b], codes[b + 1]):
+                for v in range(starts[b + 1] - starts[b]):
+                    t = decode[c, v]
+                    if t != 0.0:
+                        for f in range(4):
+                            out[starts[b] + v, f] += t * block_hist[c, f]
+
+
+def lane_joint(
+    const uint16_t[:, ::1] words,
+    const int32_t[::1] offsets,
+    const int32_t[::1] place,
+    const int64_t[::1] start,
+    const int32_t[::1] width,
+    const int32_t[::1] codes,
+    const double[:, ::1] weight,
+    double[:, :, ::1] joint,
+):
+    """Fill ``joint[a, b]`` (n_codes, n_codes, 4): the sums of `weight` over the rows that have codes a and b.
+
+    Word w's values unpack to the codes at ``place[start[w] + value * width[w]]`` and the ``width[w] - 1`` after it;
+    its blocks' codes are ``codes[w] .. codes[w + 1] - 1``.
+    """
+    cdef PackedRows rows
+    cdef Unpacking unpacking
+    cdef int64_t largest = 0
+    cdef Py_ssize_t w
+    rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
+    if rows.n_words == 0 or rows.n_rows == 0:
+        joint[:, :, :] = 0.0
+        return
+    for w in range(words.shape[0]):
+        largest = max(largest, offsets[w + 1] - offsets[w])
+    cdef double[::1] scratch = np.empty(4 * (largest * largest + joint.shape[0]))
+    rows.words, rows.offsets = &words[0, 0], &offsets[0]
+    unpacking.place, unpacking.start = &place[0], &start[0]
+    unpacking.width, unpacking.codes = &width[0], &codes[0]
+    with nogil:
+        c_lane_joint(rows, unpacking, &weight[0, 0], largest, &scratch[0], &joint[0, 0, 0])
+
+
+def decode_joint(
+    const double[:, ::1] decode, const int32_t[::1] codes, const int32_t[::1] starts, Py_ssize_t lane,
+    const double[:, :, ::1] joint, double[:, ::1] out,
+):
+    """Fill ``out[j, k] = sum over rows of weight_i x_ij x_ik`` of one lane from the joint sums by codes.
+
+    Block b has the codes ``codes[b] .. codes[b + 1] - 1`` and the variables ``starts[b] .. starts[b + 1] - 1``.
+    """
+    cdef Py_ssize_t n_blocks = starts.shape[0] - 1, a, b, c, d, v, u
+    cdef double t
+    cdef double[::1] line = np.empty(max(1, decode.shape[1]))
+    with nogil:
+        out[:, :] = 0.0
+        for a in range(n_blocks):
+            for b in range(a, n_blocks):
+                for c in range(codes[a], codes[a + 1]):
+                    for v in range(starts[b + 1] - starts[b]):
+                        line[v] = 0.0
+                    for d in range(codes[b], codes[b + 1]):
+                        t = joint[c, d, lane]
                         if t != 0.0:
-                            for vb in range(p_b):
-                                line[vb] += t * decode[offsets[b] + cb, vb]
-                    for va in range(p_a):
-                        t = decode[offsets[a] + ca, va]
+                            for v in range(starts[b + 1] - starts[b]):
+                                line[v] += t * decode[d, v]
+                    for u in range(starts[a + 1] - starts[a]):
+                        t = decode[c, u]
                         if t != 0.0:
-                            for vb in range(p_b):
-                                out[starts[a] + va, starts[b] + vb] += t * line[vb]
-        for va in range(out.shape[0]):
-            for vb in range(va):
-                out[va, vb] = out[vb, va]
+                            for v in range(starts[b + 1] - starts[b]):
+                                out[starts[a] + u, starts[b] + v] += t * line[v]
+        for u in range(out.shape[0]):
+            for v in range(u):
+                out[u, v] = out[v, u]
 
 
-# ------------------------------------------------------------------------------ coordinate descent
+# ------------------------------------------------------------------------------ quadratic programs
 
 
-def coordinate_descent(
+cdef bint solve_definite(double[:, ::1] a, double[::1] x, Py_ssize_t n) noexcept nogil:
+    """Solve a x = b in place by Cholesky, a (n x n) overwritten, x = b on entry; False if not definite."""
+    cdef Py_ssize_t i, j, k
+    cdef double pivot, t
+    for j in range(n):
+        pivot = a[j, j]
+        if pivot <= 0.0:
+            return False
+        pivot = sqrt(pivot)
+        a[j, j] = pivot
+        for i in range(j + 1, n):
+            a[j, i] /= pivot  # row j of the upper factor
+        for i in range(j + 1, n):
+            t = a[j, i]
+            if t != 0.0:
+                for k in range(i, n):
+                    a[i, k] -= t * a[j, k]
+    for i in range(n):
+        x[i] /= a[i, i]
+        t = x[i]
+        for k in range(i + 1, n):
+            x[k] -= t * a[i, k]
+    for i in range(n - 1, -1, -1):
+        t = 0.0
+        for k in range(i + 1, n):
+            t += a[i, k] * x[k]
+        x[i] = (x[i] - t) / a[i, i]
+    return True
+
+
+def minimise_quadratic(
     const double[:, ::1] hessian,
     double[::1] slope,
     double[::1] beta,
@@ -301,59 +460,99 @@ def coordinate_descent(
     double l2,
     bint nonnegative,
     double tolerance,
-    int max_sweeps,
+    int max_rounds,
 ):
-    """Minimise the quadratic model plus penalty over `beta`, in place; return the number of sweeps.
+    """Minimise the quadratic model plus penalty over `beta`, in place; return the rounds taken.
 
     The model is ``q(b) = slope'(b - beta) + (b - beta)' hessian (b - beta) / 2``, the penalty
-    ``l1 * sum|b| + l2 / 2 * sum(b^2)`` with ``b >= 0`` if `nonnegative`. `slope` is kept up to date
-    (covariance updates): on return it is the model's gradient, without the penalty's, at the new point.
+    ``l1 * sum|b| + l2 / 2 * sum(b^2)`` with ``b >= 0`` if `nonnegative`. `slope` is kept up to date:
+    on return it is the model's gradient, without the penalty's, at the new point.
 
-    A sweep over all variables is followed by sweeps over the nonzero ones until no update moves the
-    gradient by more than `tolerance`; it ends when a sweep over all moves nothing beyond it.
+    A round is one sweep of coordinate descent over all variables, which finds the signs, two over the
+    nonzero ones, and then the exact minimum for these signs (a Cholesky solve), or as far towards
+    it as no sign changes. It ends with a sweep over all that moves the gradient by at most `tolerance`.
     """
-    cdef Py_ssize_t p = beta.shape[0], j, k
-    cdef double curvature, old, new, target, delta, moved, largest
-    cdef bint everything = True
-    cdef int sweep = 0
+    cdef Py_ssize_t p = beta.shape[0], j, k, n, a, b
+    cdef double curvature, old, new, target, delta, moved, largest, size, limit
+    cdef int rounds = 0, sweep, direct
+    cdef bint definite, hit
+    cdef double[:, ::1] part = np.empty((p, p))
+    cdef double[::1] step = np.empty(p)
+    cdef int32_t[::1] active = np.empty(p, np.int32)
     with nogil:
         largest = 0.0
         for j in range(p):
             if hessian[j, j] > largest:
                 largest = hessian[j, j]
-        while sweep < max_sweeps:
-            sweep += 1
-            moved = 0.0
-            for j in range(p):
-                old = beta[j]
-                if not everything and old == 0.0:
-                    continue
-                curvature = hessian[j, j] + l2
-                if hessian[j, j] <= 1e-13 * largest:  # constant in these cells
-                    continue
-                target = old * hessian[j, j] - slope[j]
-                if nonnegative:
-                    new = (target - l1) / curvature if target > l1 else 0.0
-                elif target > l1:
-                    new = (target - l1) / curvature
-                elif target < -l1:
-                    new = (target + l1) / curvature
-                else:
-                    new = 0.0
-                delta = new - old
-                if delta != 0.0:
-                    beta[j] = new
-                    for k in range(p):
-                        slope[k] += delta * hessian[j, k]
-                    if fabs(delta) * curvature > moved:
-                        moved = fabs(delta) * curvature
-            if moved <= tolerance:
-                if everything:
+        while rounds < max_rounds:
+            rounds += 1
+            for sweep in range(3):
+                moved = 0.0
+                for j in range(p):
+                    old = beta[j]
+                    if sweep > 0 and old == 0.0:
+                        continue
+                    curvature = hessian[j, j] + l2
+                    if hessian[j, j] <= 1e-13 * largest:  # constant in these cells
+                        continue
+                    target = old * hessian[j, j] - slope[j]
+                    if target > l1:
+                        new = (target - l1) / curvature
+                    elif target < -l1 and not nonnegative:
+                        new = (target + l1) / curvature
+                    else:
+                        new = 0.0
+                    delta = new - old
+                    if delta != 0.0:
+                        beta[j] = new
+                        for k in range(p):
+                            slope[k] += delta * hessian[j, k]
+                        if fabs(delta) * curvature > moved:
+                            moved = fabs(delta) * curvature
+                if moved <= tolerance:
                     break
-                everything = True
-            else:
-                everything = False
-    return sweep
+            if sweep == 0 and moved <= tolerance:
+                break
+            if moved <= tolerance:
+                continue
+            for direct in range(8):
+                n = 0
+                for j in range(p):
+                    if beta[j] != 0.0:
+                        active[n] = <int32_t>j
+                        n += 1
+                if n == 0:
+                    break
+                for a in range(n):
+                    j = active[a]
+                    for b in range(a, n):
+                        part[a, b] = hessian[j, active[b]]
+                    part[a, a] += l2 + 1e-13 * largest
+                    step[a] = -(slope[j] + l2 * beta[j] + (l1 if beta[j] > 0.0 else -l1))
+                definite = solve_definite(part, step, n)
+                if not definite:
+                    break
+                size, hit = 1.0, False
+                for a in range(n):
+                    old = beta[active[a]]
+                    if old * (old + step[a]) < 0.0:
+                        limit = -old / step[a]
+                        if limit < size:
+                            size, hit = limit, True
+                for a in range(n):
+                    j = active[a]
+                    old = beta[j]
+                    new = old + size * step[a]
+                    if hit and (old * new <= 0.0 or fabs(new) <= 1e-14 * fabs(old)):
+                        new = 0.0
+                    delta = new - old
+                    beta[j] = new
+                    if delta != 0.0:
+                        for k in range(p):
+                            slope[k] += delta * hessian[j, k]
+                if not hit:
+                    break
+    return rounds
 
 
 # -------------------------------------------------------------------------- count-model likelihoods

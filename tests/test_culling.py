@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
 from rtmdx.errors import Cancelled, FitError, InputError
+from rtmdx.model.crossvalidation import Fits
 from rtmdx.model.culling import CullingResult, cull
 from rtmdx.model.design import Block, Design
 from rtmdx.model.folds import stratified_folds
-from rtmdx.model.penalized import GRADIENT_CODES, CodedRows, PathSolver, Words
+from rtmdx.model.penalized import LaneSolver
+from rtmdx.model.rows import tabulate
 from rtmdx.model.stepwise import stepwise
 from stats_designs import binary_design, dense, objective, random_design, simulate
 
@@ -35,11 +37,8 @@ def glum_fit(x, y, l1: float, l2: float, nonnegative: bool = True):
     return float(model.intercept_), model.coef_
 
 
-def solver_of(design: Design, y, l2: float, nonnegative: bool = True) -> PathSolver:
-    rows = CodedRows(design)
-    every = Words(rows, np.arange(rows.n_variables), GRADIENT_CODES)
-    xty = every.sums(rows.sum_cells(y.astype(float)))
-    return PathSolver(rows, every, rows.sum_cells(None), xty, float(y.sum()), ridge=l2, nonnegative=nonnegative)
+def solver_of(design: Design, y, nonnegative: bool = True) -> LaneSolver:
+    return Fits(tabulate(design, y.astype(float))).solver([None], nonnegative, lambda: False)
 
 
 def dense_violation(x, y, b0: float, beta, l1: float, l2: float) -> float:
@@ -58,16 +57,16 @@ def test_path_equals_glum(seed: int, nonnegative: bool) -> None:
     y = simulate(rng, design, {2: 0.8, 9: 0.5, 20: 0.6}, base=0.4)
     x = dense(design)
     l2 = (1e-3, 1e-4)[seed % 2]
-    solver = solver_of(design, y, l2, nonnegative)
-    previous = solver.lambda_max
+    solver = solver_of(design, y, nonnegative)
+    previous = lambda_max = solver.largest_slope(0)
     for share in (0.7, 0.3, 0.1, 0.03, 0.01):
-        l1 = share * solver.lambda_max
-        assert solver.solve(l1, previous, l1, 1e-11) <= 1e-11
+        l1 = share * lambda_max
+        assert solver.solve(l1, l2, previous, l1, 1e-11) <= 1e-11
         previous = l1
         b0, beta = glum_fit(x, y, l1, l2, nonnegative)
-        assert solver.beta == pytest.approx(beta, abs=1e-5)
-        assert solver.intercept == pytest.approx(b0, abs=1e-5)
-        ours = objective(x, y, solver.intercept, solver.beta, l1, l2)
+        assert solver.beta[:, 0] == pytest.approx(beta, abs=1e-5)
+        assert solver.intercept[0] == pytest.approx(b0, abs=1e-5)
+        ours = objective(x, y, solver.intercept[0], solver.beta[:, 0], l1, l2)
         theirs = objective(x, y, b0, beta, l1, l2)
         assert ours == pytest.approx(theirs, rel=1e-7)
         assert ours <= theirs + 1e-12

@@ -2,94 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx import _stats
-from rtmdx.model.penalized import CodedRows, PathSolver
+from rtmdx.model.penalized import LANES, Lane, LaneSolver
+from rtmdx.model.rows import RowTable
+from rtmdx.model.words import LOOKUP_CODES, Words
 
-__all__ = ["PATIENCE", "STAGE", "HeldOut", "PathTask", "fold_deviance", "has_turned", "mean_and_error"]
+__all__ = ["PATIENCE", "STAGE", "Fits", "PathTask", "fold_deviance", "has_turned", "mean_and_error"]
 
 Float = NDArray[np.float64]
 
 STAGE = 10  # penalties per stage: the stopping rule is looked at only between stages
 PATIENCE = 10  # penalties beyond the best one before the path may stop
+AHEAD = 2  # penalties ahead for which variables are gathered when the working set is rebuilt
 
 
-class HeldOut:
-    """The cells of one fold, by row, and their Poisson deviance under a fit."""
+class Fits:
+    """All fits of one penalty path on a table: one without each group, and last the one to all cells."""
 
-    def __init__(self, rows: CodedRows, counts: Float, where: NDArray[np.bool_]) -> None:
-        cells = rows.sum_cells(None, where)
-        events = rows.sum_cells(counts, where)
-        self.rows = np.flatnonzero(cells).astype(np.int32)
-        self.cells = cells[self.rows]
-        self.events = events[self.rows]
-        self.n = float(cells.sum())
-        y = counts[where]
-        y = y[y > 0]
-        self.saturated = float(np.sum(y * np.log(y)) - y.sum())
+    def __init__(self, table: RowTable) -> None:
+        self.table = table
+        self.every = Words(table, np.arange(table.layout.n_variables), LOOKUP_CODES)
+        self.n_groups = len(table.group_cells)
+        sums = self._xty([table.events_by_row(g) for g in range(self.n_groups)])
+        self.whole = self._xty([table.events_by_row()])[0]
+        self.held_xty = sums
+        self.held_events = table.event_group_count.sum(axis=1)
+        self.saturated = [table.saturated(g) for g in range(self.n_groups)]
 
-    def deviance(self, solver: PathSolver) -> float:
-        """2 sum(y log(y / mu) - (y - mu)) over the held-out cells."""
-        words = solver.words
-        if words is None:
-            raise AssertionError("the solver has not been run")
-        loss = _stats.held_out_loss(
-            words.words,
-            words.offsets,
-            words.table(solver.beta[words.columns]),
-            solver.intercept,
-            self.rows,
-            self.cells,
-            self.events,
+    def _xty(self, by_row: list[Float]) -> list[Float]:
+        """X'y, exact, for events by row."""
+        out: list[Float] = []
+        for start in range(0, len(by_row), LANES):
+            part = by_row[start : start + LANES]
+            weight = np.zeros((self.table.n_rows, LANES))
+            for f, y in enumerate(part):
+                weight[:, f] = y
+            sums = np.empty((self.table.layout.n_variables, LANES))
+            sums[self.every.columns] = self.every.sums(weight)
+            out += [np.ascontiguousarray(sums[:, f]) for f in range(len(part))]
+        return out
+
+    def lane(self, group: int | None) -> Lane:
+        """The fit to all cells, or to those outside a group. Sums of counts are whole: differences are exact."""
+        t = self.table
+        if group is None:
+            return Lane(t.exposure, np.zeros(t.n_rows), self.whole, t.n_events, t.n_cells)
+        rest = t.exposure * t.share[group] if t.share is not None else t.group_exposure[group]
+        return Lane(
+            t.exposure - rest,
+            rest,
+            self.whole - self.held_xty[group],
+            t.n_events - float(self.held_events[group]),
+            t.n_cells - float(t.group_cells[group]),
         )
-        return 2.0 * (self.saturated + loss)
+
+    def bundles(self) -> list[list[int | None]]:
+        """The fits dealt to as few solvers as their lanes allow, evenly: the same for any number of threads."""
+        fits: list[int | None] = [None, *range(self.n_groups)]
+        n = -(-len(fits) // LANES)
+        return [fits[i * len(fits) // n : (i + 1) * len(fits) // n] for i in range(n)]
+
+    def solver(self, bundle: list[int | None], nonnegative: bool, cancelled: Callable[[], bool]) -> LaneSolver:
+        """A solver of some of the fits."""
+        lanes = [self.lane(group) for group in bundle]
+        return LaneSolver(self.table, self.every, lanes, nonnegative=nonnegative, cancelled=cancelled)
+
+    def deviance(self, solver: LaneSolver, lane: int, group: int) -> float:
+        """2 sum(y log(y / mu) - (y - mu)) over the cells of a group, under the solver's fit without them."""
+        beta, intercept = solver.beta[:, lane], float(solver.intercept[lane])
+        eta_y = float((beta * self.held_xty[group]).sum()) + intercept * float(self.held_events[group])
+        mu = float(np.exp(intercept)) * float(solver.rest_total[lane])
+        return 2.0 * (self.saturated[group] - eta_y + mu)
 
 
 class PathTask:
-    """One penalised fit along the path: the cells outside one fold (or all cells) at one ridge."""
+    """Some fits along the path of one ridge, or mixing, value."""
 
-    def __init__(self, solver: PathSolver, held_out: HeldOut | None) -> None:
-        self.solver = solver
-        self.held_out = held_out
-        self.deviance: list[float] = []
+    def __init__(self, fits: Fits, bundle: list[int | None], solver: LaneSolver, l1: Float, l2: Float) -> None:
+        self.fits, self.bundle, self.solver, self.l1, self.l2 = fits, bundle, solver, l1, l2
+        self.deviance: dict[int, list[float]] = {g: [] for g in bundle if g is not None}
         self.coefficients: list[Float] = []
+        self.intercepts: list[float] = []
+        self.residuals: list[float] = []
         self.done = 0
 
-    def run(self, penalties: Float, start: int, stop: int, tolerance: float) -> None:
+    def run(self, start: int, stop: int, tolerance: float) -> None:
         """Solve penalties start .. stop - 1, each from the solution before."""
-        solver = self.solver
-        last = len(penalties) - 1
+        solver, l1 = self.solver, self.l1
+        last = len(l1) - 1
         for m in range(start, stop):
-            previous = penalties[m - 1] if m else max(penalties[0], solver.lambda_max)
-            solver.solve(penalties[m], previous, penalties[min(m + 2, last)], tolerance)
-            if self.held_out is None:
-                self.coefficients.append(solver.beta.copy())
-            else:
-                self.deviance.append(self.held_out.deviance(solver))
+            steepest = max(solver.largest_slope(f) for f in range(solver.k)) if m == 0 else 0.0
+            previous = l1[m - 1] if m else max(l1[0], steepest)
+            residual = solver.solve(l1[m], self.l2[m], previous, l1[min(m + AHEAD, last)], tolerance)
+            for f, group in enumerate(self.bundle):
+                if group is None:
+                    self.coefficients.append(solver.beta[:, f].copy())
+                    self.intercepts.append(float(solver.intercept[f]))
+                    self.residuals.append(residual)
+                else:
+                    self.deviance[group].append(self.fits.deviance(solver, f, group))
             self.done = m + 1
 
 
-def fold_deviance(group: list[PathTask]) -> Float:
-    """Held-out deviance, shape (k, penalties done)."""
-    return np.array([task.deviance for task in group if task.held_out is not None])
+def fold_deviance(tasks: list[PathTask]) -> Float:
+    """Held-out deviance, shape (n_groups, penalties done)."""
+    merged: dict[int, list[float]] = {}
+    for task in tasks:
+        merged.update(task.deviance)
+    return np.array([merged[g] for g in sorted(merged)])
 
 
-def mean_and_error(deviance: Float, cells: NDArray[np.int64]) -> tuple[Float, Float]:
-    """Mean per cell over folds weighted by their cells, and its standard error between folds."""
-    share = (cells / cells.sum())[:, None]
-    per_cell = deviance / cells[:, None]
-    mean = (share * per_cell).sum(axis=0)
-    error = np.sqrt((share * (per_cell - mean) ** 2).sum(axis=0) / (len(cells) - 1))
-    return mean, error
+def mean_and_error(deviance: Float, cells: Float, n_folds: int) -> tuple[Float, Float]:
+    """Mean per cell over folds weighted by their cells, and its standard error between folds.
+
+    Both are averaged over repeats: repeats deal the same cells anew, so they do not make the error smaller.
+    """
+    means, errors = [], []
+    for start in range(0, len(cells), n_folds):
+        own = cells[start : start + n_folds]
+        share = (own / own.sum())[:, None]
+        per_cell = deviance[start : start + n_folds] / own[:, None]
+        mean = (share * per_cell).sum(axis=0)
+        means.append(mean)
+        errors.append(np.sqrt((share * (per_cell - mean) ** 2).sum(axis=0) / (len(own) - 1)))
+    return np.mean(means, axis=0), np.mean(errors, axis=0)
 
 
-def has_turned(deviance: Float, cells: NDArray[np.int64]) -> bool:
+def has_turned(deviance: Float, cells: Float, n_folds: int, patience: int | None) -> bool:
     """The stopping rule of `cull`."""
-    mean, _ = mean_and_error(deviance, cells)
-    best, last = int(np.argmin(mean)), len(mean) - 1
-    if last - best < PATIENCE:
+    if patience is None:
         return False
-    rise, error = mean_and_error((deviance[:, last] - deviance[:, best])[:, None], cells)
+    mean, _ = mean_and_error(deviance, cells, n_folds)
+    best, last = int(np.argmin(mean)), len(mean) - 1
+    if last - best < patience:
+        return False
+    rise, error = mean_and_error((deviance[:, last] - deviance[:, best])[:, None], cells, n_folds)
     return bool(rise[0] > error[0])
