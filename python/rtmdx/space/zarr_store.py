@@ -132,7 +132,7 @@ def stream_to_zarr(
                 waiting.result()
         consolidate(new)
     if tell is not None:
-        tell(len(windows), len(windows))
+        tell(max(len(windows), 1), max(len(windows), 1))
     return Path(path)
 
 
