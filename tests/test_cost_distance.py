@@ -310,7 +310,7 @@ def test_the_result_as_a_dataarray():
     [
         ({"friction": np.ones((3, 4))}, InputError, r"friction: has the shape \(3, 4\), expected the frame's \(4, 4\)"),
         ({"friction": np.diag([1.0, 2, 3, 4])}, InputError, "friction: row 0, column 1 is 0.0"),
-        ({"friction": np.full((4, 4), "a")}, InputError, "friction: found values of type"),
+        ({"friction": np.full((4, 4), "a")}, InputError, "friction: found text"),
         ({"connectivity": 4}, InputError, "connectivity: found 4"),
         ({"max_cost": -1}, InputError, "max_cost: found -1"),
         ({"barriers": np.ones((2, 2))}, InputError, "barriers: 2 are points"),
