@@ -32,7 +32,7 @@ RASTERS = {
         where, f, bandwidth=3.0, edge_correction="uniform", area=AREA[0], **how
     ),
     "cost": lambda where, f, **how: rtmdx.cost_distance(where, f, **how),
-    "focal": lambda where, f, **how: rtmdx.focal(np.ones(f.shape), f, radius=2.0, **how),
+    "focal": lambda _, f, **how: rtmdx.focal(np.ones(f.shape), f, radius=2.0, **how),
     "zonal": lambda where, f, **how: rtmdx.zonal(np.ones(f.shape), where, f, **how),
 }
 

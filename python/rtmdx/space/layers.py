@@ -372,7 +372,7 @@ def _require_crs(frame: gpd.GeoDataFrame, what: str) -> None:
 
 
 def _distances_in(distances: Any, what: str) -> tuple[float, ...]:
-    if not isinstance(distances, (list, tuple, np.ndarray)) or np.ndim(distances) == 0:
+    if not isinstance(distances, (list, tuple, np.ndarray)) or getattr(distances, "ndim", 1) == 0:
         raise InputError(f"{what}: distances: found {named(distances)}, expected a sequence of lengths.")
     made = tuple(number(d, f"{what}: distances") for d in distances)
     if not made or not all(0 < d < math.inf for d in made):

@@ -150,7 +150,7 @@ def crs_in(value: Any, what: str) -> pyproj.CRS:
         return pyproj.CRS.from_user_input(value)
     except (pyproj.exceptions.CRSError, AttributeError, TypeError, ValueError) as error:
         shown = named(value) if not isinstance(value, str) else repr(value[:_SHOWN])
-        reason = f" ({error})" if isinstance(error, pyproj.exceptions.CRSError) else ""
+        reason = f" ({str(error)[:200]})" if isinstance(error, pyproj.exceptions.CRSError) else ""
         raise CRSError(
             f"{what}: {shown} is no coordinate reference system{reason}.",
             hint='Name it as "EPSG:....", with WKT or a pyproj.CRS.',
