@@ -28,6 +28,8 @@ def named(value: Any) -> str:
         return f"an array of {value.dtype} of shape {value.shape}"
     if isinstance(value, type):
         return f"the type {value.__name__}"
+    if isinstance(value, (str, bytes, list, tuple, dict, set)) and len(value) > _SHOWN:  # a repr would take its time
+        return f"a {type(value).__name__} of length {len(value):,}"
     try:
         shown = repr(value)
     except Exception:  # a value whose repr fails is still to be named
