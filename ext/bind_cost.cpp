@@ -40,11 +40,12 @@ void run(py::array_t<T, 0> out, const FeatureArrays& features, const Grid& grid,
          const py::object& progress) {
   const RasterView<T> view = raster_view(out, Window{0, 0, grid.rows, grid.cols});
   const Friction cells = friction_view(friction, grid);
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   // Safe: features, barriers, friction and out are referenced by this call; the engine touches no Python object, and
   // the cancel check and progress take the GIL themselves.
   const py::gil_scoped_release release;
   cost_distance(features.view, grid, cells, barriers.view, connectivity, max_cost, how, view);
+  how.finish();
 }
 
 template <class T>

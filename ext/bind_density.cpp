@@ -36,21 +36,21 @@ Method method_named(const std::string& name) {
 
 template <class T>
 void run(const std::vector<RasterView<T>>& out, const FeatureArrays& features, const Grid& grid, const Window& window,
-         const std::string& kernel, const std::vector<double>& bandwidths, const Run& way, const std::string& method) {
+         const std::string& kernel, const std::vector<double>& bandwidths, const Call& way, const std::string& method) {
   const Kernel which = kernel_named(kernel);
   const Method how = method_named(method);
   // Safe: the callers hold `features` and the arrays behind `out`; the engine touches no Python object, and the user's
   // functions take the GIL themselves.
   const py::gil_scoped_release release;
   density(features.view, grid, window, which, Span<double>(bandwidths.data(), bandwidths.size()), way, out, how);
+  way.finish();
 }
 
 template <class T>
 void one(py::array_t<T, 0> out, const FeatureArrays& features, const Grid& grid, const Window& window,
          const std::string& kernel, double bandwidth, int threads, const py::object& cancel, const py::object& progress,
          const std::string& method) {
-  run<T>({raster_view(out, window)}, features, grid, window, kernel, {bandwidth}, run_with(threads, cancel, progress),
-         method);
+  run<T>({raster_view(out, window)}, features, grid, window, kernel, {bandwidth}, Call(threads, cancel, progress), method);
 }
 
 template <class T>
@@ -67,7 +67,7 @@ void several(const py::array_t<T, 0>& out, const FeatureArrays& features, const 
     rasters.push_back(py::array_t<T, 0>(py::object(out[py::int_(i)])));
     views.push_back(raster_view(rasters.back(), window));
   }
-  run<T>(views, features, grid, window, kernel, bandwidths, run_with(threads, cancel, progress), method);
+  run<T>(views, features, grid, window, kernel, bandwidths, Call(threads, cancel, progress), method);
 }
 
 template <class T>
@@ -89,12 +89,13 @@ void mass(py::array_t<double, py::array::c_style> out, const FeatureArrays& poly
     throw InvalidArgument("points must have the shape (n, 2) and out the shape (n,)");
   }
   const Kernel which = kernel_named(kernel);
-  const Run way = run_with(threads, cancel, progress);
+  const Call way(threads, cancel, progress);
   double* to = out.mutable_data();
   const Span<double> xy(points.data(), static_cast<std::size_t>(points.size()));
   // Safe: the arrays are held by this call's arguments; the engine touches no Python object.
   const py::gil_scoped_release release;
   kernel_mass(polygons.view.polygons, grid, which, bandwidth, xy, way, to);
+  way.finish();
 }
 
 }  // namespace

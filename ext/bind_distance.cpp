@@ -40,7 +40,7 @@ std::unique_ptr<NearestArrays> prepare(const py::object& features, const Grid& g
   one(sources.points.size(), view.points.size());
   one(sources.lines.size(), view.lines.size());
   one(sources.polygons.size(), view.polygons.size());
-  const Run how = run_with(1, cancel);
+  const Call how(1, cancel);
   // Safe: `made` holds every array the engine reads; it touches no Python object, and the cancel check takes the GIL.
   const py::gil_scoped_release release;
   made->nearest = std::make_unique<Nearest>(view, sources, grid, how);
@@ -53,10 +53,11 @@ void run_distance(py::array_t<T, 0> out, const NearestArrays& features, const Wi
                   const py::object& progress) {
   const RasterView<T> view = raster_view(out, window);
   const Metric which = metric_named(metric);
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   // Safe: `features` and `out` hold their arrays through references of this call; prepared features are never changed.
   const py::gil_scoped_release release;
   distance(*features.nearest, which, window, max_distance, how, view);
+  how.finish();
 }
 
 void run_bands(py::array_t<std::uint8_t, 0> out, const NearestArrays& features, const Window& window,
@@ -65,10 +66,11 @@ void run_bands(py::array_t<std::uint8_t, 0> out, const NearestArrays& features, 
   const RasterView<std::uint8_t> view = raster_view(out, window);
   const Metric which = metric_named(metric);
   const Span<double> at{limits.data(), static_cast<std::size_t>(limits.size())};
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   // Safe: as above, and `limits` is held by the caller's frame.
   const py::gil_scoped_release release;
   distance_bands(*features.nearest, which, window, at, how, view);
+  how.finish();
 }
 
 template <class T>
@@ -78,10 +80,11 @@ void run_allocation(py::array_t<T, 0> out, py::array_t<std::int64_t, 0> index, c
   const RasterView<T> view = raster_view(out, window);
   const RasterView<std::int64_t> sources = raster_view(index, window);
   const Metric which = metric_named(metric);
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   // Safe: as above.
   const py::gil_scoped_release release;
   allocation(*features.nearest, which, window, max_distance, how, view, sources);
+  how.finish();
 }
 
 template <class T>

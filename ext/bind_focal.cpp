@@ -26,11 +26,12 @@ void run(py::array_t<U, 0> out, const py::array_t<T, 0>& values, const Grid& gri
   const RasterView<const T> from = raster_in(values);
   const Neighbourhood around = shape_named(shape);
   const FocalStatistic which = statistic_named(statistic);
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   // Safe: `values` and `out` are held by references of this call; the engine touches no Python object, and the cancel
   // check takes the GIL itself.
   const py::gil_scoped_release release;
   focal(from, grid, window, radius, around, which, how, view);
+  how.finish();
 }
 
 template <class T, class U>

@@ -17,11 +17,12 @@ void run(py::array_t<T, 0> out, const Bytes& mask, const Grid& grid, const Windo
          int threads, const py::object& cancel, const py::object& progress) {
   const RasterView<T> view = raster_view(out, window);
   const MaskView cells = mask_view(mask);
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   // Safe: `mask` and `out` are referenced by this call; the engine touches no Python object, and the cancel check takes
   // the GIL itself.
   const py::gil_scoped_release release;
   mask_distance(cells, grid, window, max_distance, how, view);
+  how.finish();
 }
 
 template <class T>

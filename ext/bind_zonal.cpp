@@ -49,13 +49,14 @@ py::dict run_zonal(const py::array_t<T, 0>& values, const py::object& weights, c
     weight_view = raster_in(weight_array);
   }
   const RasterView<const T>* weighing = weights.is_none() ? nullptr : &weight_view;
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   std::vector<ZoneSums> sums;
   {
     // Safe: all arrays are held by references of this call; the engine touches no Python object, and the cancel check
     // takes the GIL itself.
     const py::gil_scoped_release release;
     sums = zonal(zones, grid, view, weighing, how);
+    how.finish();
   }
   constexpr std::pair<const char*, double ZoneSums::*> columns[] = {
       {"measure", &ZoneSums::measure}, {"outside", &ZoneSums::outside}, {"covered", &ZoneSums::covered},
@@ -75,13 +76,14 @@ py::dict run_zonal(const py::array_t<T, 0>& values, const py::object& weights, c
 py::tuple run_coverage(const FeatureArrays& features, const Offsets& offsets, const Grid& grid, const std::string& kind,
                        std::int64_t limit, int threads, const py::object& cancel, const py::object& progress) {
   const Zones zones = zones_of(features, kind, offsets);
-  const Run how = run_with(threads, cancel, progress);
+  const Call how(threads, cancel, progress);
   ZoneCells cells;
   {
     // Safe: `features` and `offsets` hold their arrays through references of this call; the engine touches no Python
     // object, and the cancel check takes the GIL itself.
     const py::gil_scoped_release release;
     cells = coverage(zones, grid, limit, how);
+    how.finish();
   }
   return py::make_tuple(array_of(std::move(cells.zone)), array_of(std::move(cells.cell)),
                         array_of(std::move(cells.amount)), array_of(std::move(cells.measure)),

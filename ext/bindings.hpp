@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <cstdlib>
+#include <string>
 
 #include "rtmdx/cancel.hpp"
 #include "rtmdx/features.hpp"
@@ -38,22 +40,35 @@ struct FeatureArrays {
 
 // How a call runs. Both functions run on the calling thread, between blocks of work: signals first (Ctrl-C), then the
 // caller's own check and progress. They take the GIL themselves.
-inline Run run_with(int threads, const py::object& cancel, const py::object& progress = py::none()) {
-  Run run;
-  run.threads = threads;
-  run.cancel = [&cancel] {
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    return !cancel.is_none() && py::bool_(cancel());
-  };
-  if (!progress.is_none()) {
-    run.progress = [&progress](std::size_t done, std::size_t total) {
+class Call : public Run {
+ public:
+  Call(int threads_, const py::object& cancel_, const py::object& progress_ = py::none()) {
+    threads = threads_;
+    cancel = [&cancel_] {
       const py::gil_scoped_acquire gil;
-      progress(done, total);
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      return !cancel_.is_none() && py::bool_(cancel_());
     };
+    if (!progress_.is_none()) {
+      progress = [this, &progress_](std::size_t done, std::size_t total) {
+        if (total == 0) return;  // nothing is no number of blocks
+        const py::gil_scoped_acquire gil;
+        progress_(done, total);
+        whole_ = done == total;
+      };
+    }
   }
-  return run;
-}
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  // Tells that all is done, where the engine did not: an empty window has no loop to tell of.
+  void finish() const {
+    if (progress && !whole_) progress(1, 1);
+  }
+
+ private:
+  bool whole_ = false;
+};
 
 // A writable raster of the window's shape, its rows contiguous. Throws InvalidArgument otherwise.
 template <class T>
@@ -66,6 +81,9 @@ RasterView<T> raster_view(py::array_t<T, 0>& out, const Window& window) {
   if (window.empty()) return {nullptr, window.nrows, window.ncols};
   if (!out.writeable() || (out.shape(1) > 1 && out.strides(1) != size) || out.strides(0) % size != 0) {
     throw InvalidArgument("output array must be writable with contiguous rows");
+  }
+  if (out.shape(0) > 1 && std::abs(out.strides(0)) < out.shape(1) * size) {
+    throw InvalidArgument("output array has rows that overlap in memory");
   }
   return {out.mutable_data(), window.nrows, window.ncols, static_cast<std::int64_t>(out.strides(0) / size)};
 }

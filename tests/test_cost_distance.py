@@ -16,6 +16,7 @@ import rtmdx
 from rtmdx.errors import Cancelled, CRSError, InputError
 from rtmdx.space.cost import cost_distance_array
 from rtmdx.space.distance import distance_array
+from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame
 from rtmdx.space.grid import Grid
 
@@ -221,6 +222,30 @@ def test_a_closed_ring_keeps_everything_outside_and_a_gap_lets_through(connectiv
     np.testing.assert_array_equal(with_bridge, c)
 
 
+def test_a_barrier_given_two_thousand_times_is_one():
+    f = frame(4, 40_000)
+    wall = np.array([(1.3, 0.6), (39_990.0, 3.4)])
+    once = Features.from_arrays(line_xy=wall, line_offsets=[0, 2])
+    often = Features.from_arrays(line_xy=np.tile(wall, (2000, 1)), line_offsets=2 * np.arange(2001))
+    source = [shapely.LineString([(10.0, 3.0), (2000.0, 2.5)])]
+    c = run(source, f, barriers=once, connectivity=8)
+    assert np.isinf(c).any() or c.max() > 37_000
+    np.testing.assert_array_equal(run(source, f, barriers=often, connectivity=8), c)
+
+
+def test_a_barrier_without_length_is_in_nobody_s_way():
+    f = frame(9, 9)
+    source = centre(f, 4, 1)
+    point = shapely.LineString([(4.5, 4.5), (4.5, 4.5)])  # on a cell's centre
+    free = run(source, f)
+    np.testing.assert_array_equal(run(source, f, barriers=[point]), free)
+    wall = shapely.LineString([(4.5, 0), (4.5, 4.5), (4.5, 4.5), (4.5, 9)])
+    plain = shapely.LineString([(4.5, 0), (4.5, 4.5), (4.5, 9)])
+    barred = run(source, f, barriers=[wall])
+    assert np.isinf(barred).any()
+    np.testing.assert_array_equal(barred, run(source, f, barriers=[plain]))
+
+
 def test_a_barrier_polygon_closes_its_cells_and_its_outline():
     f = frame(30, 30)
     lake = shapely.box(8.2, -5, 20.4, 22.7)
@@ -285,7 +310,7 @@ def test_the_result_as_a_dataarray():
     [
         ({"friction": np.ones((3, 4))}, InputError, r"friction: has the shape \(3, 4\), expected the frame's \(4, 4\)"),
         ({"friction": np.diag([1.0, 2, 3, 4])}, InputError, "friction: row 0, column 1 is 0.0"),
-        ({"friction": np.full((4, 4), "a")}, InputError, "friction: found values of type"),
+        ({"friction": np.full((4, 4), "a")}, InputError, "friction: found text"),
         ({"connectivity": 4}, InputError, "connectivity: found 4"),
         ({"max_cost": -1}, InputError, "max_cost: found -1"),
         ({"barriers": np.ones((2, 2))}, InputError, "barriers: 2 are points"),

@@ -161,6 +161,19 @@ def test_everyone_at_one_place(kernel, method):
     np.testing.assert_allclose(shuffled, got, rtol=1e-11, atol=1e-13 * want.max())
 
 
+def test_a_place_more_crowded_than_one_sort_takes():
+    rng = np.random.default_rng(4)
+    at = rng.integers(0, 40, (200_000, 2)) / 4 + (20, 30)  # 1600 addresses in one bin or two
+    weights = rng.uniform(0.5, 2, len(at))
+    got = run(at, "epanechnikov", 12.0, 60, 90, weights=weights)
+    places, which = np.unique(at, axis=0, return_inverse=True)
+    total = np.bincount(which.ravel(), weights)
+    np.testing.assert_allclose(got, brute(places, total, "epanechnikov", 12.0, 60, 90), rtol=1e-9, atol=1e-9)
+    # An address' weights are added in the order given, so moving whole addresses about changes no bit.
+    order = np.argsort(rng.permutation(len(places))[which.ravel()], kind="stable")
+    assert np.array_equal(run(at[order], "epanechnikov", 12.0, 60, 90, weights=weights[order], threads=2), got)
+
+
 WINDOWS = [(0, 0, 1, 1), (17, 3, 70, 130), (31, 127, 2, 130), (130, 0, 10, 600), (3, 599, 99, 1), (64, 300, 64, 300)]
 
 

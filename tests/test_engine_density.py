@@ -210,6 +210,31 @@ def test_windows_and_threads_give_the_same_bits(kind, kernel):
         assert np.array_equal(part, whole[r : r + height, c : c + width])
 
 
+def test_members_listed_a_range_of_tiles_at_a_time_change_no_bit():
+    rng = np.random.default_rng(5)
+    n = 2000
+    g = grid(n, n)
+    # Long boxes: more members of tiles than are listed at once. Six thousand in one place: a tile without a list.
+    starts = np.concatenate([rng.uniform(0, n, (60_000, 2)), rng.uniform(330, 350, (6000, 2))])
+    steps = rng.uniform(-500, 500, starts.shape)
+    steps[60_000:] /= 100
+    lines = np.stack([starts, starts + steps], axis=1)
+
+    def features(chosen):
+        return Features.from_arrays(line_xy=chosen.reshape(-1, 2), line_offsets=2 * np.arange(len(chosen) + 1))
+
+    told = []
+    whole = run(features(lines), g, "epanechnikov", 1.5, threads=2, progress=lambda *now: told.append(now))
+    assert told == sorted(told)
+    assert told[-1] == (32 * 32, 32 * 32)
+    for r, c in [(0, 0), (960, 500), (1930, 1300), (n - 345, 335)]:
+        # Every line that meets the window's surroundings, and no other, gives the same sums in the same order.
+        around = shapely.box(g.x[c] - 4, g.y[r + 39] - 4, g.x[c + 59] + 4, g.y[r] + 4)
+        some = lines[shapely.intersects(around, shapely.linestrings(lines))]
+        part = run(features(some), g, "epanechnikov", 1.5, window=(r, c, 40, 60))
+        assert np.array_equal(part, whole[r : r + 40, c : c + 60])
+
+
 @kernels
 @pytest.mark.parametrize("kind", ["points", "lines", "polygons"])
 def test_translation_by_ten_million_changes_nothing(kind, kernel):

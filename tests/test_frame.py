@@ -40,7 +40,7 @@ def test_a_frame_of_ten_thousand_million_cells_costs_nothing() -> None:
         ({"dx": 0.0}, InputError, "dx is 0.0"),
         ({"dy": float("nan")}, InputError, "dy is nan"),
         ({"x_min": float("inf")}, InputError, "must be finite"),
-        ({"shape": (-1, 5)}, InputError, "must not be negative"),
+        ({"shape": (-1, 5)}, InputError, "two whole numbers of 0 or more"),
     ],
 )
 def test_a_frame_that_cannot_be(change: dict[str, Any], error: type[Exception], said: str) -> None:
@@ -114,7 +114,7 @@ def test_an_error_in_progress_reaches_the_caller() -> None:
 
     with pytest.raises(RuntimeError, match="of"):
         distance_array(PLACES, frame(), progress=broken)
-    with pytest.raises(InputError, match="progress: found int"):
+    with pytest.raises(InputError, match="progress: found 3"):
         distance_array(PLACES, frame(), progress=3)  # type: ignore[arg-type]
 
 

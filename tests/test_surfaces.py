@@ -189,9 +189,9 @@ def test_a_coordinate_that_is_not_finite_names_its_feature(bad):
     [
         (np.zeros((3, 3)), r"shape \(3, 3\), expected \(n, 2\)"),
         (np.zeros(4), r"shape \(4,\), expected \(n, 2\)"),
-        (np.array([["a", "b"]]), "cannot be read as numbers"),
-        ([shapely.Point(1, 1), "POINT (1 1)"], "feature 1: found str, expected a geometry"),
-        (7, "found int, expected geometries"),
+        (np.array([["a", "b"]]), "points: found text, expected"),
+        ([shapely.Point(1, 1), "POINT (1 1)"], "feature 1: found .POINT.*, expected a geometry"),
+        (7, "found 7, expected geometries"),
     ],
 )
 def test_features_that_are_none(features, message):
@@ -220,7 +220,7 @@ def test_offsets_that_do_not_fit():
         ({"window": (0, 0, 1.5, 2)}, "expected four integers"),
         ({"threads": 0}, "threads: found 0"),
         ({"threads": 1.5}, "threads: found 1.5"),
-        ({"cancel": 3}, "cancel: found int"),
+        ({"cancel": 3}, "cancel: found 3"),
     ],
 )
 def test_distance_options(options, message):
@@ -237,7 +237,7 @@ def test_distance_options(options, message):
         ({"kernel": "cubic"}, "kernel: found 'cubic', expected one of epanechnikov"),
         ({"weights": [1, 2]}, r"weights: have the shape \(2,\), expected \(3,\)"),
         ({"weights": [1, 2, np.nan]}, "weights: feature 2 has nan"),
-        ({"weights": ["a", "b", "c"]}, "weights: cannot be read"),
+        ({"weights": ["a", "b", "c"]}, "weights: found text"),
     ],
 )
 def test_density_options(options, message):
@@ -253,7 +253,7 @@ def test_a_density_does_not_mix_counts_lengths_and_areas():
 def test_out_must_fit():
     with pytest.raises(InputError, match=r"out: found float32 of shape \(3, 3\), expected .* \(10, 12\)"):
         distance_array(POINTS, grid(), out=np.empty((3, 3), dtype=np.float32))
-    with pytest.raises(InputError, match="out: found list"):
+    with pytest.raises(InputError, match="out: found .1.0., expected"):
         distance_array(POINTS, grid(), out=[1.0])
     with pytest.raises(InputError, match="out: found int64"):
         density_array(POINTS, grid(), bandwidth=1, out=np.empty((10, 12), dtype=np.int64))

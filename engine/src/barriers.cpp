@@ -6,8 +6,6 @@
 namespace rtmdx {
 namespace {
 
-constexpr double bin_cells = 16.0;
-
 // Which side of the line a-b the place p is on: -1, 1, or 0 where rounding cannot tell. Counting 0 as a touch, a
 // barrier never leaks.
 int side(Spot a, Spot b, Spot p) {
@@ -57,24 +55,32 @@ void each_slab(const Segment& s, double height, std::int64_t low, std::int64_t h
 
 }  // namespace
 
-Barriers::Barriers(const Features& features, const Grid& grid) : grid_(grid) {
-  // Only what lies within two cells of the raster can matter.
+Barriers::Barriers(const Features& features, const Grid& grid, Poll& poll) : grid_(grid) {
+  PacedPoll pace(poll);
+  // Only what lies within two cells of the raster can matter; what has no length is in nobody's way, like a point.
   const double west = -2.0 * grid.dx, east = (static_cast<double>(grid.cols) + 2.0) * grid.dx;
   const double north = -2.0 * grid.dy, south = (static_cast<double>(grid.rows) + 2.0) * grid.dy;
+  double wide = 0.0, high = 0.0;  // of all boxes together, in cells
   each_segment(features, grid, [&](Spot a, Spot b) {
-    if (overlap(a.x, b.x, west, east) && overlap(a.y, b.y, north, south)) segments_.push_back({a, b});
+    pace(8);
+    if (a.x == b.x && a.y == b.y) return;
+    if (!overlap(a.x, b.x, west, east) || !overlap(a.y, b.y, north, south)) return;
+    segments_.push_back({a, b});
+    wide += (std::min(std::max(a.x, b.x), east) - std::max(std::min(a.x, b.x), west)) / grid.dx;
+    high += (std::min(std::max(a.y, b.y), south) - std::max(std::min(a.y, b.y), north)) / grid.dy;
   });
   if (segments_.empty()) return;
-  const double width = bin_cells * grid.dx, height = bin_cells * grid.dy;
-  across_ = static_cast<std::size_t>(std::ceil(static_cast<double>(grid.cols) / bin_cells)) + 1;
-  down_ = static_cast<std::size_t>(std::ceil(static_cast<double>(grid.rows) / bin_cells)) + 1;
+  const double room = 4194304.0 + 16.0 * static_cast<double>(segments_.size());
+  while ((wide + high) / bin_cells_ > room) bin_cells_ *= 2.0;
+  const double width = bin_cells_ * grid.dx, height = bin_cells_ * grid.dy;
+  across_ = static_cast<std::size_t>(std::ceil(static_cast<double>(grid.cols) / bin_cells_)) + 1;
+  down_ = static_cast<std::size_t>(std::ceil(static_cast<double>(grid.rows) / bin_cells_)) + 1;
   start_.assign(across_ * down_ + 1, 0);
   const auto each_bin = [&](const Segment& s, const auto& visit) {
     each_slab(s, height, 0, static_cast<std::int64_t>(down_) - 1, [&](std::int64_t r, double x0, double x1) {
-      const std::size_t c1 = bin(x1 + 1e-6 * width, width, across_);
-      for (std::size_t c = bin(x0 - 1e-6 * width, width, across_); c <= c1; ++c) {
-        visit(static_cast<std::size_t>(r) * across_ + c);
-      }
+      const std::size_t c0 = bin(x0 - 1e-6 * width, width, across_), c1 = bin(x1 + 1e-6 * width, width, across_);
+      pace(8 + (c1 - c0));
+      for (std::size_t c = c0; c <= c1; ++c) visit(static_cast<std::size_t>(r) * across_ + c);
     });
   };
   for (const Segment& s : segments_) each_bin(s, [&](std::size_t b) { ++start_[b + 1]; });
@@ -92,9 +98,9 @@ std::size_t Barriers::bin(double v, double size, std::size_t bins) const {
 
 void Barriers::mark(int directions, std::uint8_t* blocked, std::int64_t stride, Poll& poll) const {
   const std::int64_t rows = grid_.rows, cols = grid_.cols;
-  std::size_t seen = 0;
+  PacedPoll pace(poll);
   for (const Segment& s : segments_) {
-    if ((seen++ & 255U) == 0) poll();
+    pace(16);
     // The slab between the centre rows r and r + 1, for r from -2: shifted by half a cell.
     const Segment shifted{{s.a.x, s.a.y - 0.5 * grid_.dy}, {s.b.x, s.b.y - 0.5 * grid_.dy}};
     each_slab(shifted, grid_.dy, -1, rows - 1, [&](std::int64_t slab, double x0, double x1) {
@@ -102,7 +108,7 @@ void Barriers::mark(int directions, std::uint8_t* blocked, std::int64_t stride, 
       // lie on its edges.
       const std::int64_t first = clip(x0 / grid_.dx - 0.5 - 2.0 - 1e-6, 0, cols - 1);
       const std::int64_t last = clip(x1 / grid_.dx - 0.5 + 2.0 + 1e-6, 0, cols - 1);
-      if (last - first > 4096) poll();
+      pace(static_cast<std::size_t>(8 * directions * (last - first + 4)));
       for (int k = 0; k < directions; ++k) {
         const Move m = moves[k];
         const std::int64_t from = m.dr == 2 ? slab - 1 : slab;
@@ -135,16 +141,17 @@ bool on(Spot p, const Segment& s, double within2) {
 
 // A source on a barrier, or within a thousand-millionth of the way's length of it, starts on both sides: the way to it ends
 // just before. Elsewhere the way itself counts: cut short, it would miss by rounding a corner that it touches.
-bool Barriers::between(Spot a, Spot b) const {
+bool Barriers::between(Spot a, Spot b, PacedPoll& poll) const {
   if (segments_.empty() || (a.x == b.x && a.y == b.y)) return false;
   const double dx = b.x - a.x, dy = b.y - a.y;
   const Spot end{a.x + dx * (1.0 - 1e-9), a.y + dy * (1.0 - 1e-9)};
   const double near2 = 1e-18 * (dx * dx + dy * dy);
-  const double width = bin_cells * grid_.dx, height = bin_cells * grid_.dy;
+  const double width = bin_cells_ * grid_.dx, height = bin_cells_ * grid_.dy;
   const std::size_t c0 = bin(std::min(a.x, b.x), width, across_), c1 = bin(std::max(a.x, b.x), width, across_);
   const std::size_t r0 = bin(std::min(a.y, b.y), height, down_), r1 = bin(std::max(a.y, b.y), height, down_);
   for (std::size_t r = r0; r <= r1; ++r) {
     for (std::size_t c = c0; c <= c1; ++c) {
+      poll(8 * (start_[r * across_ + c + 1] - start_[r * across_ + c]));
       for (std::size_t i = start_[r * across_ + c]; i < start_[r * across_ + c + 1]; ++i) {
         const Segment& s = segments_[members_[i]];
         if (meet(s.a, s.b, a, on(b, s, near2) ? end : b)) return true;

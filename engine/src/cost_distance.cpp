@@ -77,6 +77,16 @@ double bucket_width(const Field<F>& field) {
   return std::max(side * *tenth, 1e-280);
 }
 
+// Makes n equal elements, as `assign` does, in steps: fresh memory costs time.
+template <class V>
+void make(std::vector<V>& v, std::size_t n, V value, Poll& poll) {
+  v.reserve(n);
+  while (v.size() < n) {
+    poll();
+    v.insert(v.end(), std::min<std::size_t>(n - v.size(), std::size_t{1} << 22U), value);
+  }
+}
+
 template <class F>
 void spread(Field<F>& field, Queue& queue, int connectivity, double max_cost, const Run& run, Poll& poll) {
   const std::vector<Step> steps = steps_of(field.grid, field.stride, connectivity);
@@ -86,10 +96,12 @@ void spread(Field<F>& field, Queue& queue, int connectivity, double max_cost, co
   const std::size_t cells = static_cast<std::size_t>(field.grid.rows) * static_cast<std::size_t>(field.grid.cols);
   std::size_t relaxed = 0;
   auto told = Poll::Clock::now();
-  while (std::vector<Entry>* bucket = queue.next()) {
+  PacedPoll pace(poll);
+  while (std::vector<Entry>* bucket = queue.next(pace)) {
     for (std::size_t i = 0; i < bucket->size(); ++i) {
       const Entry e = (*bucket)[i];
       const std::ptrdiff_t at = e.cell;
+      pace(4);
       if (e.cost > cost[at]) continue;  // improved since
       if ((relaxed++ & 8191U) == 0) {
         poll();
@@ -128,8 +140,8 @@ void compute(const Features& features, const Grid& grid, const F* given, std::in
   const bool closed = barriers.polygons.size() > 0;
   // One block: on the caller's thread, polled like any loop.
   parallel_for(1, run, [&](std::size_t, Poll& poll) {
-    field.cost.assign(field.size(), -infinity);
-    if (given != nullptr || closed) field.friction.assign(field.size(), std::numeric_limits<F>::infinity());
+    make(field.cost, field.size(), -infinity, poll);
+    if (given != nullptr || closed) make(field.friction, field.size(), std::numeric_limits<F>::infinity(), poll);
     std::vector<std::uint8_t> in;
     if (closed) in = inside(barriers.polygons, grid, {0, 0, grid.rows, grid.cols}, run);
     for (std::int64_t r = 0; r < grid.rows; ++r) {
@@ -143,9 +155,9 @@ void compute(const Features& features, const Grid& grid, const F* given, std::in
         if (!field.friction.empty()) field.friction[field.at(r, c)] = f;
       }
     }
-    const Barriers lines(barriers, grid);
+    const Barriers lines(barriers, grid, poll);
     if (!lines.empty()) {
-      field.blocked.assign(field.size(), 0);
+      make(field.blocked, field.size(), std::uint8_t{0}, poll);
       lines.mark(connectivity / 2, field.blocked.data() + field.at(0, 0), field.stride, poll);
     }
     Queue queue(bucket_width(field));

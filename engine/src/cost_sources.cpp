@@ -53,8 +53,8 @@ double mean_friction(const Field<F>& field, std::int64_t r, std::int64_t c, Spot
 template <class F>
 class Starts {
  public:
-  Starts(const Barriers& barriers, double max_cost, Field<F>& field, Queue& queue)
-      : barriers_(barriers), max_cost_(max_cost), field_(field), queue_(queue) {
+  Starts(const Barriers& barriers, double max_cost, Field<F>& field, Queue& queue, Poll& poll)
+      : barriers_(barriers), max_cost_(max_cost), field_(field), queue_(queue), pace_(poll) {
     const Grid& g = field.grid;
     radius_ = std::max(ring_cells * std::min(g.dx, g.dy), 0.501 * std::hypot(g.dx, g.dy));
   }
@@ -66,8 +66,9 @@ class Starts {
     queue_.push({cost, static_cast<std::uint32_t>(cell)});
   }
 
-  void around(Spot a, Spot b, Poll& poll) {
+  void around(Spot a, Spot b) {
     const Grid& g = field_.grid;
+    pace_(16);
     if (!cut(a, b)) return;
     const double y0 = std::min(a.y, b.y) - radius_, y1 = std::max(a.y, b.y) + radius_;
     const std::int64_t r1 = clip(y1 / g.dy, 0, g.rows - 1);
@@ -84,7 +85,7 @@ class Starts {
       }
       const std::int64_t c1 = clip((x1 + radius_) / g.dx, 0, g.cols - 1);
       std::int64_t c = clip((x0 - radius_) / g.dx - 0.5, 0, g.cols - 1);
-      if (c1 - c > 4096) poll();
+      pace_(static_cast<std::size_t>(16 * (c1 - c + 2)));
       for (; c <= c1; ++c) cell(r, c, a, b);
     }
   }
@@ -119,7 +120,7 @@ class Starts {
     if (length > radius_) return;
     double cost = length;
     if (!field_.friction.empty() && length > 0.0) cost *= mean_friction(field_, r, c, centre, to);
-    if (!(cost < known) || barriers_.between(centre, to)) return;
+    if (!(cost < known) || barriers_.between(centre, to, pace_)) return;
     offer(r, c, cost);
   }
 
@@ -127,6 +128,7 @@ class Starts {
   double max_cost_;
   Field<F>& field_;
   Queue& queue_;
+  PacedPoll pace_;
   double radius_;
 };
 
@@ -135,7 +137,7 @@ class Starts {
 template <class F>
 void start(const Features& features, const Barriers& barriers, double max_cost, Field<F>& field, Queue& queue,
            const Run& run, Poll& poll) {
-  Starts<F> starts(barriers, max_cost, field, queue);
+  Starts<F> starts(barriers, max_cost, field, queue, poll);
   const Grid& g = field.grid;
   if (features.polygons.size() > 0) {
     const std::vector<std::uint8_t> in = inside(features.polygons, g, {0, 0, g.rows, g.cols}, run);
@@ -147,11 +149,7 @@ void start(const Features& features, const Barriers& barriers, double max_cost, 
       }
     }
   }
-  std::size_t seen = 0;
-  const auto visit = [&](Spot a, Spot b) {
-    if ((seen++ & 63U) == 0) poll();
-    starts.around(a, b, poll);
-  };
+  const auto visit = [&](Spot a, Spot b) { starts.around(a, b); };
   for (std::size_t i = 0; i < features.points.size(); ++i) {
     const Spot p{g.local_x(features.points.xy[2 * i]), g.local_y(features.points.xy[2 * i + 1])};
     visit(p, p);

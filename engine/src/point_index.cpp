@@ -21,6 +21,30 @@ struct KeyRun {
   std::size_t end;
 };
 
+// Sorts, asking to stop now and then: pieces first, then merges of ever longer ones. `less` must be a total order, so
+// that the way does not show.
+template <class Less>
+void sort_polled(std::vector<std::size_t>& items, PacedPoll& poll, const Less& less) {
+  const std::size_t n = items.size();
+  for (std::size_t first = 0; first < n; first += chunk) {
+    std::sort(items.begin() + static_cast<std::ptrdiff_t>(first),
+              items.begin() + static_cast<std::ptrdiff_t>(std::min(first + chunk, n)), less);
+    poll(64 * chunk);
+  }
+  if (n <= chunk) return;
+  std::vector<std::size_t> merged(n);
+  for (std::size_t length = chunk; length < n; length *= 2) {
+    for (std::size_t first = 0; first < n; first += 2 * length) {
+      const std::size_t middle = std::min(first + length, n), last = std::min(first + 2 * length, n);
+      for (std::size_t a = first, b = middle, to = first; to < last; ++to) {
+        poll(8);
+        merged[to] = b == last || (a < middle && !less(items[b], items[a])) ? items[a++] : items[b++];
+      }
+    }
+    items.swap(merged);
+  }
+}
+
 // A stable sort of items by integer keys: calls place(item, where) for each that is not left out. Counts where keys are
 // dense enough.
 template <class Place>
@@ -52,7 +76,8 @@ std::vector<KeyRun> sort_by(const std::vector<std::int64_t>& keys, Poll& poll, c
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (keys[i] != nowhere) order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t x, std::size_t y) { return keys[x] < keys[y]; });
+  PacedPoll pace(poll);
+  sort_polled(order, pace, [&](std::size_t x, std::size_t y) { return keys[x] != keys[y] ? keys[x] < keys[y] : x < y; });
   for (std::size_t i = 0; i < order.size(); ++i) {
     if (i % chunk == 0) poll();
     if (runs.empty() || runs.back().key != keys[order[i]]) runs.push_back({keys[order[i]], i});
@@ -124,24 +149,25 @@ PointIndex::PointIndex(const Points& points, const Grid& grid, const Window& win
       Bin bin{row.key, at, first + row.end};
       at = bin.last;
       if (bin.last - bin.first >= crowded) {
-        poll();
-        merge(bin);
+        merge(bin, poll);
       }
       columns_[c].bins.push_back(bin);
     }
   });
 }
 
-void PointIndex::merge(Bin& bin) {
+void PointIndex::merge(Bin& bin, Poll& poll) {
   const std::size_t first = bin.first, n = bin.last - first;
   std::vector<std::size_t> order(n);
   std::iota(order.begin(), order.end(), first);
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+  PacedPoll pace(poll);
+  sort_polled(order, pace, [&](std::size_t a, std::size_t b) {
     if (x_[a] != x_[b]) return x_[a] < x_[b];
     return y_[a] != y_[b] ? y_[a] < y_[b] : a < b;
   });
   std::vector<double> x, y, weight;
   for (const std::size_t i : order) {
+    pace(8);
     if (!x.empty() && x.back() == x_[i] && y.back() == y_[i]) {
       weight.back() += weight_[i];
     } else {

@@ -100,14 +100,14 @@ void add_edge(double ax, double ay, double bx, double by, double ex, double ey, 
 PolygonMass::PolygonMass(const Polygons& polygons, const Scaled& scaled, Kernel kernel, const Run& run)
     : kernel_(kernel) {
   tree_start_.assign(1, 0);
-  parallel_for(1, run, [&](std::size_t, Poll& poll) {
+  parallel_for(1, run, [&](std::size_t, Poll& now) {
+    PacedPoll poll(now);
     for (std::size_t i = 0; i < polygons.size(); ++i) {
       const std::size_t node0 = nodes_.size();
       for (auto ring = polygons.polygon_offsets[i]; ring < polygons.polygon_offsets[i + 1]; ++ring) {
-        poll();
         add_ring(polygons, scaled, static_cast<std::size_t>(polygons.ring_offsets[static_cast<std::size_t>(ring)]),
                  static_cast<std::size_t>(polygons.ring_offsets[static_cast<std::size_t>(ring) + 1]),
-                 ring > polygons.polygon_offsets[i]);
+                 ring > polygons.polygon_offsets[i], poll);
       }
       Box box{infinity, infinity, -infinity, -infinity};
       for (std::size_t n = node0; n < nodes_.size(); n = nodes_[n].skip) {
@@ -120,14 +120,19 @@ PolygonMass::PolygonMass(const Polygons& polygons, const Scaled& scaled, Kernel 
   });
 }
 
-void PolygonMass::add_ring(const Polygons& polygons, const Scaled& scaled, std::size_t v0, std::size_t v1, bool hole) {
+void PolygonMass::add_ring(const Polygons& polygons, const Scaled& scaled, std::size_t v0, std::size_t v1, bool hole,
+                           PacedPoll& poll) {
   const std::size_t begin = vx_.size();
   const auto put = [&](double x, double y) {
     if (vx_.size() > begin && vx_.back() == x && vy_.back() == y) return;
     vx_.push_back(x);
     vy_.push_back(y);
   };
-  for (std::size_t v = v0; v < v1; ++v) put(scaled.local_x(polygons.xy[2 * v]), scaled.local_y(polygons.xy[2 * v + 1]));
+  poll(64);
+  for (std::size_t v = v0; v < v1; ++v) {
+    poll(16);  // and for what follows
+    put(scaled.local_x(polygons.xy[2 * v]), scaled.local_y(polygons.xy[2 * v + 1]));
+  }
   if (vx_.size() > begin) put(vx_[begin], vy_[begin]);
   if (vx_.size() < begin + 4) {  // fewer than three corners enclose nothing
     vx_.resize(begin);
@@ -147,25 +152,32 @@ void PolygonMass::add_ring(const Polygons& polygons, const Scaled& scaled, std::
   ey_.resize(end, 0.0);
   length_.resize(end, 0.0);
   for (std::size_t v = begin; v + 1 < end; ++v) {
+    poll(16);
     const double ux = vx_[v + 1] - vx_[v], uy = vy_[v + 1] - vy_[v];
     length_[v] = std::hypot(ux, uy);
     ex_[v] = ux / length_[v];
     ey_[v] = uy / length_[v];
   }
-  if (end > begin) build(begin, end - 1);
+  if (end > begin) build(begin, end - 1, poll);
 }
 
-void PolygonMass::build(std::size_t first, std::size_t last) {
+Box PolygonMass::build(std::size_t first, std::size_t last, PacedPoll& poll) {
   const std::size_t at = nodes_.size();
   Box box{infinity, infinity, -infinity, -infinity};
-  for (std::size_t v = first; v <= last; ++v) grow(box, vx_[v], vy_[v]);
   nodes_.push_back({box, first, last, 0});
   if (last - first > leaf_edges) {
     const std::size_t middle = first + (last - first) / 2;
-    build(first, middle);
-    build(middle, last);
+    for (const Box& half : {build(first, middle, poll), build(middle, last, poll)}) {
+      grow(box, half.x0, half.y0);
+      grow(box, half.x1, half.y1);
+    }
+  } else {
+    poll(64);
+    for (std::size_t v = first; v <= last; ++v) grow(box, vx_[v], vy_[v]);
   }
+  nodes_[at].box = box;
   nodes_[at].skip = nodes_.size();
+  return box;
 }
 
 double PolygonMass::mass(std::size_t polygon, double x, double y) const {
@@ -221,10 +233,12 @@ void kernel_mass(const Polygons& polygons, const Grid& grid, Kernel kernel, doub
     parallel_for(
         (n + per_block - 1) / per_block, run,
         [&](std::size_t block, Poll& poll) {
+          PacedPoll pace(poll);
           for (std::size_t i = block * per_block; i < std::min(n, (block + 1) * per_block); ++i) {
             const double x = scaled.local_x(points[2 * i]), y = scaled.local_y(points[2 * i + 1]);
             double sum = 0.0;
             for (std::size_t j = 0; j < polygons.size(); ++j) {
+              pace(2);
               const Box& box = masses.boxes()[j];
               if (x < box.x0 - 1.0 || x > box.x1 + 1.0 || y < box.y0 - 1.0 || y > box.y1 + 1.0) continue;
               if (masses.intricate(j)) poll();

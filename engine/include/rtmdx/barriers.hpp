@@ -55,7 +55,7 @@ constexpr Move moves[half_moves] = {{1, 0}, {0, 1}, {1, 1}, {-1, 1}, {2, 1}, {1,
 
 class Barriers {
  public:
-  Barriers(const Features& features, const Grid& grid);
+  Barriers(const Features& features, const Grid& grid, Poll& poll);
 
   bool empty() const { return segments_.empty(); }
 
@@ -64,14 +64,15 @@ class Barriers {
   void mark(int directions, std::uint8_t* blocked, std::int64_t stride, Poll& poll) const;
 
   // Whether the straight way from a to b crosses or touches a barrier; a touch in b alone is none.
-  bool between(Spot a, Spot b) const;
+  bool between(Spot a, Spot b, PacedPoll& poll) const;
 
  private:
   std::size_t bin(double v, double size, std::size_t bins) const;
 
   Grid grid_;
   std::vector<Segment> segments_;
-  // Segments by square of cells.
+  // Segments by square of cells: larger ones where long segments would be listed in too many.
+  double bin_cells_ = 16.0;
   std::size_t across_ = 0, down_ = 0;
   std::vector<std::size_t> start_;
   std::vector<std::uint32_t> members_;

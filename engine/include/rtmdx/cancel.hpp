@@ -61,4 +61,23 @@ class Poll {
   Clock::time_point last_{};  // epoch: the first call always asks
 };
 
+// Asks once so much work has been done; a unit is about a nanosecond's.
+class PacedPoll {
+ public:
+  explicit PacedPoll(Poll& poll) : poll_(poll) {}
+
+  void operator()(std::size_t work) {
+    done_ += work;
+    if (done_ < between) return;
+    done_ = 0;
+    poll_();
+  }
+
+ private:
+  static constexpr std::size_t between = std::size_t{1} << 18U;
+
+  Poll& poll_;
+  std::size_t done_ = 0;
+};
+
 }  // namespace rtmdx

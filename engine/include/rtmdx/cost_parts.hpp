@@ -55,14 +55,14 @@ class Queue {
   }
 
   // The first bucket that holds entries, or null. Entries pushed into it while it is read are part of it.
-  std::vector<Entry>* next() {
+  std::vector<Entry>* next(PacedPoll& poll) {
     for (;;) {
       for (std::uint64_t b = now_ & 1023; b < pages; ++b) {
         if (fine_[b].empty()) continue;
         now_ = (now_ >> 10 << 10) + b;
         return &fine_[b];
       }
-      if (!turn_page() && !turn_book()) return nullptr;
+      if (!turn_page(poll) && !turn_book(poll)) return nullptr;
     }
   }
 
@@ -74,25 +74,34 @@ class Queue {
     return b < 9e15 ? static_cast<std::uint64_t>(b) : std::uint64_t{9000000000000000};
   }
 
-  bool turn_page() {
+  bool turn_page(PacedPoll& poll) {
     for (std::uint64_t p = (now_ >> 10 & 1023) + 1; p < pages; ++p) {
       if (coarse_[p].empty()) continue;
       now_ = (now_ >> 20 << 20) + (p << 10);
-      for (const Entry& e : coarse_[p]) fine_[bucket(e.cost) & 1023].push_back(e);
+      for (const Entry& e : coarse_[p]) {
+        poll(8);
+        fine_[bucket(e.cost) & 1023].push_back(e);
+      }
       std::vector<Entry>().swap(coarse_[p]);
       return true;
     }
     return false;
   }
 
-  bool turn_book() {
+  bool turn_book(PacedPoll& poll) {
     if (far_.empty()) return false;
     std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
-    for (const Entry& e : far_) first = std::min(first, bucket(e.cost));
+    for (const Entry& e : far_) {
+      poll(4);
+      first = std::min(first, bucket(e.cost));
+    }
     now_ = first;
     std::vector<Entry> rest;
     rest.swap(far_);
-    for (const Entry& e : rest) push(e);
+    for (const Entry& e : rest) {
+      poll(8);
+      push(e);
+    }
     return true;
   }
 

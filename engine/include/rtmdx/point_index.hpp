@@ -59,7 +59,7 @@ class PointIndex {
     return cell >= 0 ? cell / bin_side : -((bin_side - 1 - cell) / bin_side);
   }
 
-  void merge(Bin& bin);
+  void merge(Bin& bin, Poll& poll);
 
   bool has_negative_ = false;
   std::vector<double> x_, y_, weight_;

@@ -38,8 +38,9 @@ class PolygonMass {
     std::size_t skip;         // the next node that is not below this one
   };
 
-  void add_ring(const Polygons& polygons, const Scaled& scaled, std::size_t v0, std::size_t v1, bool hole);
-  void build(std::size_t first, std::size_t last);
+  void add_ring(const Polygons& polygons, const Scaled& scaled, std::size_t v0, std::size_t v1, bool hole,
+                PacedPoll& poll);
+  Box build(std::size_t first, std::size_t last, PacedPoll& poll);
 
   Kernel kernel_;
   std::vector<double> vx_, vy_;

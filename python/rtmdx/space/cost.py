@@ -14,8 +14,8 @@ from rtmdx.space.arguments import (
     Float,
     Progress,
     features_in,
+    limit_in,
     native_grid,
-    number,
     output,
     run_arguments,
     wrap,
@@ -24,6 +24,8 @@ from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame
 from rtmdx.space.mask import require_on_frame
 from rtmdx.space.memory import require_bytes
+from rtmdx.space.rasters import values_in
+from rtmdx.space.values import named, whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,6 +68,7 @@ def cost_distance(
         `barriers`.
     barriers : GeoSeries, GeoDataFrame, geometries or Features, optional
         Lines and outlines of polygons without thickness that no step may cross or touch; gaps are bridges.
+        Points are refused; a line without length is in nobody's way.
         Cells with their centre inside a barrier polygon are closed.
     connectivity : {16, 8}
         Neighbours of a cell. On free ground of square cells, ways are at most 2.8 % longer than the
@@ -153,11 +156,9 @@ def cost_distance_array(
     sources = features_in(features, frame)
     lines = _barriers_in(barriers, frame)
     cells = _friction_in(friction, frame)
-    if connectivity not in (8, 16):
-        raise InputError(f"connectivity: found {connectivity!r}, expected 8 or 16 neighbours.")
-    limit = math.inf if max_cost is None else number(max_cost, "max_cost")
-    if not limit >= 0:
-        raise InputError(f"max_cost: found {max_cost!r}, expected 0 or more.", hint="Leave it out for no limit.")
+    if whole(connectivity, "connectivity", what="8 or 16 neighbours") not in (8, 16):
+        raise InputError(f"connectivity: found {named(connectivity)}, expected 8 or 16 neighbours.")
+    limit = limit_in(max_cost, "max_cost", "a cost of 0 or more")
     require_bytes(30 * math.prod(frame.shape), "cost distance", frame.shape)
     result = output(out, dtype, frame.shape)
     _engine.cost_distance(
@@ -194,9 +195,7 @@ def _friction_in(friction: Any, frame: Frame) -> NDArray[Any] | None:
     if friction is None:
         return None
     require_on_frame(friction, frame, "friction")
-    values = np.asarray(friction)
-    if values.dtype.kind not in "fiu":
-        raise InputError(f"friction: found values of type {values.dtype}, expected numbers.")
+    values = values_in(friction, "friction")
     if values.shape != frame.shape:
         raise InputError(f"friction: has the shape {values.shape}, expected the frame's {frame.shape}.")
     if values.dtype != np.float32:

@@ -16,7 +16,6 @@ from rtmdx.space.arguments import (
     Progress,
     features_in,
     native_grid,
-    number,
     output,
     run_arguments,
     window_in,
@@ -25,6 +24,7 @@ from rtmdx.space.arguments import (
 from rtmdx.space.edge_correction import Edge, EdgeCorrectionName, edge_in
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame, Window
+from rtmdx.space.values import choice, named, number, reals
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,7 +92,7 @@ def density(
         CRS units. Several share the preparation of the features.
     kernel : {"epanechnikov", "quartic", "gaussian", "uniform", "triangular"}
     weights : float array, shape (n,), optional
-        One per geometry given (members of a multi-part geometry share its). Default 1.
+        One per geometry given; a single number is refused (members of a multi-part geometry share its). Default 1.
     edge_correction : {"uniform", "diggle"}, optional
     area : polygon, StudyArea, GeoSeries or GeoDataFrame, optional
         Where the features were collected, in the frame's CRS; needed for an edge correction.
@@ -202,10 +202,10 @@ def _compute(
             "a count, a length and an area don't add up.",
             hint="Split the layer, or turn its polygons and lines into points.",
         )
-    single = np.ndim(bandwidth) == 0
+    array = hasattr(type(bandwidth), "__array__") and np.ndim(bandwidth) > 0
+    single = not (array or isinstance(bandwidth, (list, tuple)))
     widths = _widths([bandwidth] if single else bandwidth, frame)
-    if kernel not in KERNELS:
-        raise InputError(f"kernel: found {kernel!r}, expected one of {', '.join(KERNELS)}.")
+    choice(kernel, "kernel", KERNELS)
     given = _weights(weights, features)
     edge = edge_in(edge_correction, area, frame)
     run = run_arguments(threads, cancel, progress)
@@ -278,7 +278,7 @@ def _widths(bandwidth: Any, frame: Frame) -> list[float]:
     for value in bandwidth:
         width = number(value, "bandwidth")
         if not (0 < width < math.inf):
-            raise InputError(f"bandwidth: found {value!r}, expected a positive length in CRS units.")
+            raise InputError(f"bandwidth: found {named(value)}, expected a positive length in CRS units.")
         if width < 1e-6 * min(frame.dx, frame.dy):
             raise InputError(
                 f"bandwidth: found {value!r}, less than a millionth of a cell of {frame.dx:g} x {frame.dy:g}; "
@@ -294,10 +294,7 @@ def _widths(bandwidth: Any, frame: Frame) -> list[float]:
 def _weights(weights: ArrayLike | None, features: Features) -> NDArray[np.float64] | None:
     if weights is None:
         return None
-    try:
-        values = np.ascontiguousarray(weights, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"weights: cannot be read as numbers ({error}).") from None
+    values = reals(weights, "weights", "an array of numbers, one per geometry given")
     if values.shape != (features.n_input,):
         raise InputError(
             f"weights: have the shape {values.shape}, expected ({features.n_input},), one per geometry given.",
@@ -307,4 +304,4 @@ def _weights(weights: ArrayLike | None, features: Features) -> NDArray[np.float6
     if not finite.all():
         at = int(np.argmin(finite))
         raise InputError(f"weights: feature {at} has {values[at]}, expected a finite number.")
-    return values
+    return np.ascontiguousarray(values)

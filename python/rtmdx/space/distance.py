@@ -15,8 +15,8 @@ from rtmdx.space.arguments import (
     Float,
     Progress,
     features_in,
+    limit_in,
     native_grid,
-    number,
     output,
     run_arguments,
     window_in,
@@ -24,6 +24,7 @@ from rtmdx.space.arguments import (
 )
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.memory import require_bytes
+from rtmdx.space.values import choice, named, reals
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -244,9 +245,12 @@ def distance_bands_array(
     """
     from rtmdx import _engine
 
-    ends = np.ascontiguousarray(limits, dtype=np.float64)
-    if ends.ndim != 1 or not 1 <= ends.size <= 255 or not (ends >= 0).all() or not (np.diff(ends) > 0).all():
-        raise InputError(f"limits: found {limits!r}, expected 1 to 255 ascending lengths of 0 or more, in CRS units.")
+    wanted = "a sequence of 1 to 255 ascending lengths of 0 or more, in CRS units"
+    ends = reals(limits, "limits", wanted)
+    rising = ends.ndim == 1 and 1 <= ends.size <= 255 and (ends >= 0).all() and (ends[1:] > ends[:-1]).all()
+    if not rising:
+        raise InputError(f"limits: found {named(limits)}, expected {wanted}.")
+    ends = np.ascontiguousarray(ends)
     nearest, part, asked = _asked(features, frame, None, metric, window, threads, cancel, progress)
     del asked["max_distance"]
     require_bytes(math.prod(part[2:]), "a raster of codes", part[2:])
@@ -267,14 +271,8 @@ def _asked(
 ) -> tuple[Any, Window, dict[str, Any]]:
     """Check what all three ask; return how to prepare the features, the window, and the engine's arguments."""
     made = features_in(features, frame)
-    reach = math.inf if max_distance is None else number(max_distance, "max_distance")
-    if not reach >= 0:
-        raise InputError(
-            f"max_distance: found {max_distance!r}, expected a length of 0 or more, in CRS units.",
-            hint="Leave it out for no limit.",
-        )
-    if metric not in METRICS:
-        raise InputError(f"metric: found {metric!r}, expected one of {', '.join(METRICS)}.")
+    reach = limit_in(max_distance, "max_distance", "a length of 0 or more, in CRS units")
+    choice(metric, "metric", METRICS)
     part = window_in(window, frame)
     run = run_arguments(threads, cancel, progress)
 

@@ -13,6 +13,7 @@ from rtmdx.space.arguments import Cancel, native_grid
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.memory import require_bytes
+from rtmdx.space.values import choice, named
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -114,9 +115,7 @@ def edge_in(correction: Any, area: Any, frame: Frame) -> Edge | None:
                 hint="Add edge_correction='uniform' or 'diggle', or leave area out.",
             )
         return None
-    if correction not in EDGE_CORRECTIONS:
-        names = ", ".join(EDGE_CORRECTIONS)
-        raise InputError(f"edge_correction: found {correction!r}, expected one of {names}, or None.")
+    choice(correction, "edge_correction", EDGE_CORRECTIONS, optional=True)
     if area is None:
         raise InputError(
             f"area: missing; edge_correction={correction!r} needs the polygon that the features were collected in."
@@ -126,18 +125,26 @@ def edge_in(correction: Any, area: Any, frame: Frame) -> Edge | None:
 
 
 def _union(area: Any, frame: Frame) -> BaseGeometry:
+    import pyproj
     import shapely
 
     crs = getattr(area, "crs", None)
-    if crs is not None and not frame.crs.equals(crs, ignore_axis_order=True):
+    if isinstance(crs, pyproj.CRS) and not frame.crs.equals(crs, ignore_axis_order=True):
         raise CRSError(
             f"area: is in {crs.to_string()}, the grid in {frame.crs.to_string()}.",
             hint="Reproject it first: area.to_crs(grid.crs).",
         )
     shapes = getattr(area, "geometry", area)
-    shapes = np.atleast_1d(np.asarray(shapes, dtype=object))
+    try:
+        shapes = np.atleast_1d(np.asarray(shapes, dtype=object))
+    except (TypeError, ValueError, NotImplementedError):
+        shapes = np.array([None])
     if not np.all(shapely.is_geometry(shapes)) or not np.isin(shapely.get_type_id(shapes), (3, 6)).all():
-        raise InputError("area: expected a polygon, a StudyArea, or a GeoSeries or GeoDataFrame of polygons.")
+        raise InputError(
+            f"area: found {named(area)}, expected a polygon, a StudyArea, or a GeoSeries or GeoDataFrame of polygons."
+        )
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise InputError("area: has coordinates that are not finite.", hint="Mend or drop those vertices.")
     union: BaseGeometry = shapely.union_all(shapely.make_valid(shapes))
     parts = shapely.get_parts(union)
     parts = parts[shapely.get_type_id(parts) == 3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import CRSError, InputError
+from rtmdx.space.values import crs_in, named, reals, whole_numbers
 
 if TYPE_CHECKING:
     import pyproj
@@ -112,10 +113,7 @@ class Features:
         InputError
             The array is not (n, 2), or a coordinate is not finite.
         """
-        try:
-            points = np.asarray(xy, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"points: cannot be read as numbers ({error}).", hint="Give an (n, 2) array.") from None
+        points = reals(xy, "points", "an (n, 2) array of numbers")
         if points.ndim != 2 or points.shape[1] != 2:
             raise InputError(
                 f"points: found an array of shape {points.shape}, expected (n, 2).",
@@ -146,16 +144,25 @@ class Features:
         InputError
             A coordinate is not finite, or offsets don't fit what they cut.
         """
-        n_points, n_lines, n_polygons = (len(np.asarray(a)) for a in (points, line_offsets, polygon_offsets))
-        n_lines, n_polygons = n_lines - 1, n_polygons - 1
-        starts = np.cumsum([0, n_points, n_lines, n_polygons])
+        points, line_xy, ring_xy = (
+            _pairs(a, name) for a, name in ((points, "points"), (line_xy, "line_xy"), (ring_xy, "ring_xy"))
+        )
+        line_offsets, ring_offsets, polygon_offsets = (
+            _cuts(a, name)
+            for a, name in (
+                (line_offsets, "line_offsets"),
+                (ring_offsets, "ring_offsets"),
+                (polygon_offsets, "polygon_offsets"),
+            )
+        )
+        starts = np.cumsum([0, len(points), len(line_offsets) - 1, len(polygon_offsets) - 1])
         made = cls(
-            points=np.asarray(points, dtype=np.float64),
-            line_xy=np.asarray(line_xy, dtype=np.float64),
-            line_offsets=np.asarray(line_offsets),
-            ring_xy=np.asarray(ring_xy, dtype=np.float64),
-            ring_offsets=np.asarray(ring_offsets),
-            polygon_offsets=np.asarray(polygon_offsets),
+            points=points,
+            line_xy=line_xy,
+            line_offsets=line_offsets,
+            ring_xy=ring_xy,
+            ring_offsets=ring_offsets,
+            polygon_offsets=polygon_offsets,
             point_source=np.arange(starts[0], starts[1]),
             line_source=np.arange(starts[1], starts[2]),
             polygon_source=np.arange(starts[2], starts[3]),
@@ -197,19 +204,22 @@ class Features:
             geometries = geometries.geometry.array
         elif isinstance(geometries, shapely.Geometry) or geometries is None:
             geometries = [geometries]
-        elif not isinstance(geometries, Iterable):
+        elif not isinstance(geometries, Iterable) or isinstance(geometries, (str, bytes, Mapping)):
             raise InputError(
-                f"features: found {type(geometries).__name__}, expected geometries.",
+                f"features: found {named(geometries)}, expected geometries.",
                 hint="Give a GeoSeries, a GeoDataFrame, shapely geometries or an (n, 2) array.",
             )
         crs = getattr(geometries, "crs", None) or crs  # a GeometryArray brings its own too
-        parts = np.fromiter(geometries, dtype=object)
+        try:
+            parts = np.fromiter(geometries, dtype=object)
+        except TypeError as error:  # an array without dimensions, among others
+            raise InputError(f"features: found {named(geometries)}, expected geometries ({error}).") from error
         is_geometry = np.asarray(shapely.is_geometry(parts))
         missing = np.asarray(shapely.is_missing(parts))
         if not np.all(is_geometry | missing):
             at = int(np.argmin(is_geometry | missing))
             raise InputError(
-                f"{_name(at, labels)}: found {type(parts[at]).__name__}, expected a geometry.",
+                f"{_name(at, labels)}: found {named(parts[at])}, expected a geometry.",
                 hint="Give shapely geometries, None where there is none, or an (n, 2) array of points.",
             )
         n_input = len(parts)
@@ -335,15 +345,24 @@ def _freeze(features: Features, name: str, dtype: Any) -> None:
     object.__setattr__(features, name, array)
 
 
-def _crs(crs: Any) -> pyproj.CRS | None:
-    if crs is None:
-        return None
-    import pyproj
+def _pairs(value: ArrayLike, name: str) -> NDArray[np.float64]:
+    array = reals(value, name, "an (n, 2) array of numbers")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise InputError(f"{name}: has the shape {array.shape}, expected (n, 2).")
+    return array
 
-    try:
-        return pyproj.CRS.from_user_input(crs)
-    except pyproj.exceptions.CRSError as error:
-        raise CRSError(f"features: {crs!r} is no coordinate reference system ({error}).") from None
+
+def _cuts(value: ArrayLike, name: str) -> NDArray[np.int64]:
+    array = whole_numbers(value, name, "offsets: ascending whole numbers from 0")
+    if array.ndim != 1 or not array.size:
+        raise InputError(
+            f"{name}: has the shape {array.shape}, expected (n + 1,) for n parts.", hint="None at all is [0]."
+        )
+    return array
+
+
+def _crs(crs: Any) -> pyproj.CRS | None:
+    return None if crs is None else crs_in(crs, "features")
 
 
 def _crs_name(crs: Any) -> str:

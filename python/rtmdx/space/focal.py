@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.space.arguments import Cancel, Float, Progress, native_grid, number, output, run_arguments, window_in, wrap
+from rtmdx.space.arguments import Cancel, Float, Progress, native_grid, output, run_arguments, window_in, wrap
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.rasters import raster_in
+from rtmdx.space.values import choice, named, number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,7 +77,7 @@ def focal(
     Cancelled
         `cancel` returned a true value.
     """
-    units = getattr(raster, "attrs", {}).get("units")
+    units = getattr(raster, "attrs", {}).get("units") if hasattr(raster, "dims") else None
     values, frame = raster_in(raster, frame)
     part = window_in(window, frame)
     made = _run(values, frame, part, radius, shape, statistic, dtype, None, threads, cancel, progress)
@@ -133,11 +134,9 @@ def _run(
 
     reach = number(radius, "radius")
     if not 0 <= reach < math.inf:
-        raise InputError(f"radius: found {radius!r}, expected a length of 0 or more, in CRS units.")
-    if shape not in ("circle", "square"):
-        raise InputError(f"shape: found {shape!r}, expected circle or square.")
-    if statistic not in ("sum", "mean"):
-        raise InputError(f"statistic: found {statistic!r}, expected sum or mean.")
+        raise InputError(f"radius: found {named(radius)}, expected a length of 0 or more, in CRS units.")
+    choice(shape, "shape", ("circle", "square"))
+    choice(statistic, "statistic", ("sum", "mean"))
     result = output(out, dtype, part[2:])
     if out is not None and np.may_share_memory(values, out):
         raise InputError("out: shares memory with the raster.", hint="Give another array.")

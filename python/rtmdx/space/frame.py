@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import CRSError, InputError
+from rtmdx.space.values import crs_in, named, number, reals, text, whole
 
 if TYPE_CHECKING:
     import pyproj
     import xarray as xr
     from affine import Affine
 
-__all__ = ["Frame", "Window", "require_projected", "unit_symbol"]
+__all__ = ["Frame", "Window", "require_projected", "unit_symbol", "window_of"]
+
+_MOST_CELLS = 2**40  # a side; local coordinates keep their digits
 
 Window = tuple[int, int, int, int]
 """Part of a frame: first row, first column, number of rows, number of columns."""
@@ -60,25 +63,31 @@ class Frame:
         what = type(self).__name__.lower()
         object.__setattr__(self, "crs", _projected(self.crs, what))
         for name in ("x_min", "y_max", "dx", "dy"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+            object.__setattr__(self, name, number(getattr(self, name), f"{what}: {name}"))
         if not (math.isfinite(self.x_min) and math.isfinite(self.y_max)):
             raise InputError(f"{what}: corner ({self.x_min}, {self.y_max}) must be finite.")
         for name, size in (("dx", self.dx), ("dy", self.dy)):
             if not (math.isfinite(size) and size > 0):
                 raise InputError(f"{what}: {name} is {size!r}; cells need a positive width and height in CRS units.")
-        rows, cols = self.shape
-        if rows < 0 or cols < 0:
-            raise InputError(f"{what}: shape {self.shape} must not be negative.")
-        object.__setattr__(self, "shape", (int(rows), int(cols)))
+        object.__setattr__(self, "shape", _shape_in(self.shape, what))
 
     @classmethod
     def from_bounds(cls, bounds: tuple[float, float, float, float], crs: Any, cell_size: float) -> Frame:
         """Lay square cells over (west, south, east, north), from the upper-left corner on, covering all of it."""
-        west, south, east, north = (float(v) for v in bounds)
-        if not (math.isfinite(cell_size) and cell_size > 0):
-            raise InputError(f"frame: cell size {cell_size!r} must be a positive number.")
-        if not (east > west and north > south):
-            raise InputError(f"frame: bounds {bounds} must be west < east and south < north.")
+        wanted = "four finite numbers, west < east and south < north"
+        edges = reals(bounds, "frame: bounds", wanted)
+        size = number(cell_size, "frame: cell_size")
+        if not 0 < size < math.inf:
+            raise InputError(f"frame: cell_size is {size!r}, expected a positive number of CRS units.")
+        if edges.shape != (4,) or not np.isfinite(edges).all() or edges[0] >= edges[2] or edges[1] >= edges[3]:
+            raise InputError(f"frame: bounds: found {named(bounds)}, expected {wanted}.")
+        west, south, east, north = (float(v) for v in edges)
+        cell_size = size
+        if max(east - west, north - south) / size > _MOST_CELLS:
+            raise InputError(
+                f"frame: cell_size is {size!r} for bounds {named(bounds)}: more than {_MOST_CELLS:,} cells a side.",
+                hint="Use larger cells, or check the CRS units.",
+            )
         rows = max(1, math.ceil((north - south) / cell_size - 1e-9))
         cols = max(1, math.ceil((east - west) / cell_size - 1e-9))
         return cls(crs, west, north, float(cell_size), float(cell_size), (rows, cols))
@@ -150,8 +159,7 @@ class Frame:
         A window of any operation holds the bits that the whole run has there, so windows can be computed anywhere,
         in any order, and joined.
         """
-        if side < 1:
-            raise InputError(f"side: found {side!r}, expected a positive number of cells.")
+        side = whole(side, "side", least=1, what="a whole number of cells")
         rows, cols = self.shape
         for row in range(0, rows, side):
             for col in range(0, cols, side):
@@ -159,6 +167,7 @@ class Frame:
 
     def padded(self, cells: int) -> Frame:
         """Return the frame with `cells` more on every side; its cells stay where they are."""
+        cells = whole(cells, "cells", least=0, most=_MOST_CELLS)
         rows, cols = self.shape
         return Frame(
             self.crs,
@@ -185,7 +194,14 @@ class Frame:
         """
         import xarray as xr
 
-        row, col, height, width = window or (0, 0, *self.shape)
+        row, col, height, width = window_of(window, self.shape)
+        if not isinstance(raster, np.ndarray) or raster.ndim < 2 or raster.shape[-2:] != (height, width):
+            raise InputError(
+                f"raster: found {named(raster)}, expected an array whose last two dimensions are ({height}, {width})."
+            )
+        text(name, "name")
+        if attrs is not None and not isinstance(attrs, dict):
+            raise InputError(f"attrs: found {named(attrs)}, expected a dict, or None.")
         left, top = self.x_min + col * self.dx, self.y_max - row * self.dy
         spatial_ref = {**self.crs.to_cf(), "GeoTransform": f"{left!r} {self.dx!r} 0.0 {top!r} 0.0 {-self.dy!r}"}
         unit = self.cf_unit
@@ -232,14 +248,42 @@ def require_projected(crs: Any, what: str, bounds: tuple[float, ...] | None = No
 def _projected(crs: Any, what: str) -> pyproj.CRS:
     if crs is None:
         require_projected(None, what)
-    import pyproj
-
-    try:
-        made = pyproj.CRS.from_user_input(crs)
-    except pyproj.exceptions.CRSError as error:
-        raise CRSError(f"{what}: {error}", hint='Name it as "EPSG:....", with WKT or a pyproj.CRS.') from None
+    made = crs_in(crs, what)
     require_projected(made, what)
     return made
+
+
+def _shape_in(shape: Any, what: str) -> tuple[int, int]:
+    try:
+        if isinstance(shape, (str, bytes, set, frozenset, dict)):
+            raise TypeError
+        rows, cols = shape
+        return whole(rows, "rows", least=0, most=_MOST_CELLS), whole(cols, "columns", least=0, most=_MOST_CELLS)
+    except (TypeError, ValueError):  # InputError too
+        wanted = "(rows, columns), two whole numbers of 0 or more"
+        raise InputError(f"{what}: shape: found {named(shape)}, expected {wanted}.") from None
+
+
+def window_of(window: Any, shape: tuple[int, int]) -> Window:
+    """Return a window of a raster of this shape, the whole for None; an error unless it lies in it."""
+    rows, cols = shape
+    if window is None:
+        return 0, 0, rows, cols
+    try:
+        if isinstance(window, (str, bytes, set, frozenset, dict)):
+            raise TypeError
+        row, col, height, width = (whole(v, "window") for v in window)
+    except (TypeError, ValueError):  # InputError too
+        raise InputError(
+            f"window: found {named(window)}, expected four integers: first row, first column, rows, columns."
+        ) from None
+    if row < 0 or col < 0 or height < 0 or width < 0 or row + height > rows or col + width > cols:
+        raise InputError(
+            f"window: rows {row} to {row + height} and columns {col} to {col + width} don't lie in the "
+            f"grid of {rows} x {cols} cells.",
+            hint="A window is first row, first column, number of rows, number of columns.",
+        )
+    return row, col, height, width
 
 
 def _crs_name(crs: pyproj.CRS) -> str:

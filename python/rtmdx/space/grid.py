@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import InputError, MemoryLimitError
 from rtmdx.space.frame import Frame, _crs_name, require_projected, unit_symbol
+from rtmdx.space.values import choice, crs_in, named, number, reals, whole
 
 __all__ = ["Grid"]
 
@@ -39,8 +40,8 @@ class Grid(Frame):
     mask: NDArray[np.bool_]
 
     def __init__(self, crs: Any, x_min: float, y_max: float, cell_size: float, mask: NDArray[np.bool_]) -> None:
-        if mask.ndim != 2 or mask.dtype != np.bool_:
-            raise InputError(f"mask must be a 2-D bool array, found {mask.dtype} of shape {mask.shape}.")
+        if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.bool_:
+            raise InputError(f"mask: found {named(mask)}, expected a bool array of shape (rows, cols).")
         super().__init__(crs, x_min, y_max, cell_size, cell_size, (mask.shape[0], mask.shape[1]))
         mask.setflags(write=False)
         object.__setattr__(self, "mask", mask)
@@ -85,16 +86,25 @@ class Grid(Frame):
         MemoryLimitError
             More than `max_cells` cells.
         """
-        import pyproj
         import shapely
 
-        crs = pyproj.CRS.from_user_input(crs)
+        crs = crs_in(crs, "study area")
+        if not isinstance(area, shapely.Geometry):
+            raise InputError(f"study area: found {named(area)}, expected a Polygon or MultiPolygon.")
+        cell_size = number(cell_size, "cell_size")
+        if not 0 < cell_size < math.inf:
+            raise InputError(f"cell_size: found {cell_size!r}, expected a positive number of CRS units.")
+        choice(cells, "cells", ("overlap", "center"))
+        choice(origin, "origin", ("aligned", "bounds"))
+        max_cells = whole(max_cells, "max_cells", least=1)
         bounds = tuple(float(v) for v in area.bounds) if not area.is_empty else None
         require_projected(crs, "study area", bounds)
+        if bounds is not None and not np.isfinite(shapely.get_coordinates(area)).all():
+            raise InputError("study area: has coordinates that are not finite.", hint="Mend or drop those vertices.")
         if bounds is None or area.area <= 0:
             raise InputError("study area: has no polygon with an area.", hint="Give one or more polygons.")
         unit = unit_symbol(crs.axis_info[0].unit_name)
-        if area.area < cell_size**2:
+        if area.area < cell_size * cell_size:
             raise InputError(
                 f"study area: {area.area:g} square {unit} is smaller than one cell of {cell_size:g} x {cell_size:g}.",
                 hint=f"Use a cell size well below {math.sqrt(area.area):g} {unit}.",
@@ -104,8 +114,11 @@ class Grid(Frame):
             x_min, y_min = (math.floor(v / cell_size) * cell_size for v in (west, south))
         else:
             x_min, y_min = west, south
-        cols = max(1, math.ceil((east - x_min) / cell_size - 1e-9))
-        rows = max(1, math.ceil((north - y_min) / cell_size - 1e-9))
+        across, down = (east - x_min) / cell_size, (north - y_min) / cell_size
+        if not max(across, down) < 2**53:  # their product would leave double precision, or the numbers whole ones
+            raise InputError(f"cell_size: {cell_size!r} is too small for an area {east - west:g} x {north - south:g}.")
+        cols = max(1, math.ceil(across - 1e-9))
+        rows = max(1, math.ceil(down - 1e-9))
         if rows * cols > max_cells:
             raise MemoryLimitError(
                 f"grid: cells of {cell_size:g} {unit} make {rows:,} x {cols:,} = {rows * cols:,} cells, "
@@ -158,8 +171,11 @@ class Grid(Frame):
             grid's own east and south edges belong to its last column and row.
         """
         rows, cols = self.shape
-        fx = (np.asarray(x, dtype=np.float64) - self.x_min) / self.dx
-        fy = (self.y_max - np.asarray(y, dtype=np.float64)) / self.dy
+        east, north = reals(x, "x", "coordinates"), reals(y, "y", "coordinates")
+        if east.shape != north.shape:
+            raise InputError(f"x, y: have the shapes {east.shape} and {north.shape}, expected the same.")
+        fx = (east - self.x_min) / self.dx
+        fy = (self.y_max - north) / self.dy
         with np.errstate(invalid="ignore"):
             inside = (fx >= 0) & (fx <= cols) & (fy >= 0) & (fy <= rows)
         out = np.full(fx.shape, -1, dtype=np.int32)
@@ -170,16 +186,24 @@ class Grid(Frame):
 
     def to_raster(self, values: ArrayLike, fill: Any = np.nan) -> NDArray[Any]:
         """Spread per-cell values, shape (n_cells,), over the raster, shape (rows, cols)."""
-        values = np.asarray(values)
+        values = _plain(values, "values")
         if values.shape != (self.n_cells,):
             raise InputError(f"values have shape {values.shape}, expected ({self.n_cells},), one per kept cell.")
-        out = np.full(self.shape, fill, dtype=values.dtype)
+        try:
+            if values.dtype.kind in "fiub" and np.asarray(fill).dtype.kind not in "fiub":
+                raise TypeError
+            out = np.full(self.shape, fill, dtype=values.dtype)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(
+                f"fill: found {named(fill)}, expected a value that an array of {values.dtype} can hold.",
+                hint="Give another fill, for example fill=-1, or values as floats.",
+            ) from None
         out[self.mask] = values
         return out
 
     def to_cells(self, raster: ArrayLike) -> NDArray[Any]:
         """Return the kept cells of a raster, shape (rows, cols), as shape (n_cells,), row-major."""
-        raster = np.asarray(raster)
+        raster = _plain(raster, "raster")
         if raster.shape != self.shape:
             raise InputError(f"raster has shape {raster.shape}, expected {self.shape}, the grid's.")
         return raster[self.mask]
@@ -188,6 +212,13 @@ class Grid(Frame):
         rows, cols = self.shape
         kept = f"{self.n_cells:,} cells kept, cell {self.cell_size:g} {self.symbol}"
         return f"Grid({rows} x {cols}, {kept}, {_crs_name(self.crs)})"
+
+
+def _plain(values: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, NotImplementedError):
+        raise InputError(f"{name}: found {named(values)}, expected an array.") from None
 
 
 def _cover(area: Any, x_min: float, y_max: float, size: float, rows: int, cols: int, rule: str) -> NDArray[np.bool_]:

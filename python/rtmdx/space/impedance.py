@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import FileError, InputError, MissingDependencyError
+from rtmdx.space.arguments import frame_in
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame
 from rtmdx.space.layers import ALL_ROWS, Cleaning, Finding, clean_shapes
 from rtmdx.space.selection import Selection
+from rtmdx.space.values import named, text
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -61,7 +64,7 @@ class Barrier:
         InputError
             Unknown field, no usable feature left, or points among the features.
         """
-        what = f"barrier {name!r} ({source})"
+        what = f"barrier {text(name, 'barrier: name')!r} ({source})"
         shapes, kind, cleaning, findings = clean_shapes(
             frame, grid, what=what, selection=selection, source=source, digest=digest, total=total
         )
@@ -128,7 +131,9 @@ def read_friction(path: Path, frame: Frame) -> NDArray[np.float64]:
         raise MissingDependencyError(
             "reading a friction raster needs rasterio.", hint="pip install 'rtmdx[raster]'"
         ) from None
-    rows, cols = frame.shape
+    rows, cols = frame_in(frame).shape
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"friction: found {named(path)}, expected the path of a raster file.")
     try:
         with rasterio.open(path) as source:
             if source.crs is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.errors import InputError
+from rtmdx.errors import CRSError, InputError
 from rtmdx.space.selection import Finding, Selection, count_dropped, select_rows
+from rtmdx.space.values import named, number, text
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -171,13 +173,17 @@ class Events:
         """
         import shapely
 
-        what = f"{role} {name!r} ({source})"
+        what = f"{text(role, 'role')} {text(name, 'name')!r} ({source})"
+        _require_grid(grid, what)
+        if not isinstance(area, StudyArea):
+            raise InputError(f"{what}: area: found {named(area)}, expected a StudyArea.")
         selected = select_rows(frame, selection, what, total)
         read = selected.read
         frame, dropped = _drop_missing(selected.frame, selected.dropped)
         kinds = sorted(set(frame.geom_type) - {"Point", "MultiPoint"})
         if kinds:
             raise InputError(f"{what}: events must be points, found {', '.join(kinds)}.", hint="Use their centroids.")
+        _require_crs(frame, what)
         shapes = frame.geometry.to_numpy()
         parts = shapely.get_num_geometries(shapes)
         if (parts > 1).any():
@@ -280,7 +286,10 @@ class RiskFactor:
         InputError
             Unknown field, dates that do not parse, or no usable feature left.
         """
-        what = f"factor {name!r} ({source})"
+        what = f"factor {text(name, 'name')!r} ({source})"
+        distances = _distances_in(distances, what)
+        if label is not None:
+            text(label, f"{what}: label", "a label")
         shapes, kind, cleaning, findings = clean_shapes(
             frame, grid, what=what, selection=selection, source=source, digest=digest, total=total
         )
@@ -322,9 +331,11 @@ def clean_shapes(
     """
     import shapely
 
+    _require_grid(grid, what)
     selected = select_rows(frame, selection, what, total)
     read = selected.read
     frame, dropped = _drop_missing(selected.frame, selected.dropped)
+    _require_crs(frame, what)
     raw_shapes = frame.geometry.to_numpy()
     raw_finite = np.array([np.isfinite(shapely.get_coordinates(g)).all() for g in raw_shapes], dtype=bool)
     projected = frame[raw_finite].to_crs(grid.crs).geometry.to_numpy()
@@ -346,6 +357,27 @@ def clean_shapes(
     findings = list(selected.findings)
     findings += _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
     return shapes, _geometry_type(shapes), Cleaning(source, digest, read, shapes.size, dropped, mended), tuple(findings)
+
+
+def _require_grid(grid: Any, what: str) -> None:
+    from rtmdx.space.grid import Grid
+
+    if not isinstance(grid, Grid):
+        raise InputError(f"{what}: grid: found {named(grid)}, expected a Grid.", hint="Lay it with Grid.from_area.")
+
+
+def _require_crs(frame: gpd.GeoDataFrame, what: str) -> None:
+    if frame.crs is None:
+        raise CRSError(f"{what}: has no coordinate reference system.", hint="Set it: frame.set_crs(...).")
+
+
+def _distances_in(distances: Any, what: str) -> tuple[float, ...]:
+    if not isinstance(distances, (list, tuple, np.ndarray)) or getattr(distances, "ndim", 1) == 0:
+        raise InputError(f"{what}: distances: found {named(distances)}, expected a sequence of lengths.")
+    made = tuple(number(d, f"{what}: distances") for d in distances)
+    if not made or not all(0 < d < math.inf for d in made):
+        raise InputError(f"{what}: distances: found {named(distances)}, expected one or more positive lengths.")
+    return made
 
 
 def frame_digest(frame: gpd.GeoDataFrame) -> str:

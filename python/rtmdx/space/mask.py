@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +12,16 @@ from rtmdx.space.arguments import (
     Cancel,
     Float,
     Progress,
+    frame_in,
+    limit_in,
     native_grid,
-    number,
     output,
     run_arguments,
     window_in,
     wrap,
 )
 from rtmdx.space.frame import Frame, Window
+from rtmdx.space.values import kind_of, named
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -125,14 +126,11 @@ def mask_distance_array(
     from rtmdx import _engine
 
     cells = _cells(mask, frame)
-    reach = math.inf if max_distance is None else number(max_distance, "max_distance")
-    if not reach >= 0:
-        raise InputError(
-            f"max_distance: found {max_distance!r}, expected a length of 0 or more, in CRS units.",
-            hint="Leave it out for no limit.",
-        )
+    reach = limit_in(max_distance, "max_distance", "a length of 0 or more, in CRS units")
     part = window_in(window, frame)
     result = output(out, dtype, part[2:])
+    if out is not None and np.may_share_memory(cells, out):
+        raise InputError("out: shares memory with the mask.", hint="Give another array.")
     _engine.mask_distance(
         result,
         cells,
@@ -146,13 +144,16 @@ def mask_distance_array(
 
 def _cells(mask: Any, frame: Frame) -> NDArray[np.uint8]:
     """Return the mask as bytes with contiguous rows, without a copy where it has them already."""
-    require_on_frame(mask, frame, "mask")
-    values = np.asarray(mask)
+    require_on_frame(mask, frame_in(frame), "mask")
+    if isinstance(mask, np.ma.MaskedArray) and np.ma.is_masked(mask):
+        raise InputError("mask: found masked cells, expected bool or uint8.", hint="Say what they are: mask.filled(0).")
+    try:
+        values = np.asarray(mask)
+    except (TypeError, ValueError, NotImplementedError):
+        values = np.empty(0, dtype=object)
     if values.dtype not in (np.bool_, np.uint8):
-        raise InputError(
-            f"mask: found values of type {values.dtype}, expected bool or uint8.",
-            hint="Compare it first, for example mask > 0.",
-        )
+        what = named(mask) if values.dtype == object else kind_of(values.dtype)
+        raise InputError(f"mask: found {what}, expected bool or uint8.", hint="Compare it first, for example mask > 0.")
     if values.shape != frame.shape:
         raise InputError(f"mask: has the shape {values.shape}, expected the frame's {frame.shape}.")
     if values.dtype == np.bool_:
@@ -164,7 +165,7 @@ def _cells(mask: Any, frame: Frame) -> NDArray[np.uint8]:
 
 def require_on_frame(raster: Any, frame: Frame, name: str) -> None:
     """Raise an InputError if a DataArray with x and y coordinates lies on other cells than the frame's."""
-    coords = getattr(raster, "coords", {})
+    coords = raster.coords if hasattr(raster, "dims") else {}  # geometries have coords too
     for axis, size in (("y", frame.dy), ("x", frame.dx)):
         if axis not in coords:
             continue

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from rtmdx.errors import CRSError, InputError
 from rtmdx.space.frame import Frame
+from rtmdx.space.values import kind_of, named
 
-__all__ = ["frame_of", "raster_in"]
+__all__ = ["frame_of", "raster_in", "values_in"]
 
 
 def raster_in(raster: Any, frame: Frame | None, name: str = "raster") -> tuple[NDArray[Any], Frame]:
@@ -19,7 +20,8 @@ def raster_in(raster: Any, frame: Frame | None, name: str = "raster") -> tuple[N
     Parameters
     ----------
     raster : DataArray or array, shape (rows, cols)
-        Numbers or bool; float32 and float64 are taken as they are, all else as float64.
+        Numbers or bool; float32 and float64 are taken as they are, all else as float64. What a masked array masks
+        is NaN.
     frame : Grid or Frame, optional
         Needed unless `raster` is a DataArray with a grid mapping. Cells outside a grid's mask become NaN.
     name : str
@@ -37,18 +39,18 @@ def raster_in(raster: Any, frame: Frame | None, name: str = "raster") -> tuple[N
     CRSError
         It is in another CRS than the frame, or in none and no frame is given.
     """
-    if hasattr(raster, "coords") and hasattr(raster, "dims"):
+    if frame is not None and not isinstance(frame, Frame):
+        raise InputError(f"frame: found {named(frame)}, expected a Frame or a Grid, or None.")
+    if _is_dataarray(raster):
         here = frame_of(raster, name, frame)
         frame = here if frame is None else frame
         raster = raster.values
     if frame is None:
         raise InputError(
-            f"{name}: is {type(raster).__name__}, which does not say where its cells lie.",
+            f"{name}: is {named(raster)}, which does not say where its cells lie.",
             hint="Give frame=..., or a DataArray with x, y and a CRS.",
         )
-    values = np.asarray(raster)
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"{name}: found {values.dtype}, expected numbers.")
+    values = values_in(raster, name, "fiub")
     if values.shape != frame.shape:
         raise InputError(f"{name}: has the shape {values.shape}, expected {frame.shape}, the frame's.")
     if values.dtype not in (np.float32, np.float64) or not values.dtype.isnative:
@@ -61,6 +63,26 @@ def raster_in(raster: Any, frame: Frame | None, name: str = "raster") -> tuple[N
     return values, frame
 
 
+def values_in(raster: Any, name: str, kinds: str = "fiu") -> NDArray[Any]:
+    """Return a raster's values, of one of the kinds of dtype; those a masked array masks are NaN."""
+    masked = isinstance(raster, np.ma.MaskedArray)
+    try:
+        values = np.asarray(raster)
+    except (TypeError, ValueError, NotImplementedError):  # rows of unequal length, among others
+        raise InputError(f"{name}: found {named(raster)}, expected an array of numbers.") from None
+    if values.dtype.kind not in kinds:
+        what = named(raster) if values.dtype == object else kind_of(values.dtype)
+        raise InputError(f"{name}: found {what}, expected numbers.")
+    if masked and np.ma.is_masked(raster):
+        real = values.dtype if values.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+        values = np.where(np.ma.getmaskarray(raster), real.type(np.nan), values.astype(real, copy=False))
+    return values
+
+
+def _is_dataarray(raster: Any) -> bool:
+    return hasattr(raster, "dims") and hasattr(raster, "coords") and hasattr(raster, "encoding")
+
+
 def frame_of(raster: Any, name: str = "raster", frame: Frame | None = None) -> Frame:
     """Return where a DataArray of dims (y, x) lies, from its coordinates and its grid mapping's CRS.
 
@@ -71,6 +93,10 @@ def frame_of(raster: Any, name: str = "raster", frame: Frame | None = None) -> F
     CRSError
         No CRS is known, it is not projected, or not that of `frame`.
     """
+    if not _is_dataarray(raster):
+        raise InputError(f"{name}: found {named(raster)}, expected a DataArray of dims (y, x).")
+    if frame is not None and not isinstance(frame, Frame):
+        raise InputError(f"frame: found {named(frame)}, expected a Frame or a Grid, or None.")
     if tuple(raster.dims) != ("y", "x"):
         raise InputError(
             f"{name}: has the dims {tuple(raster.dims)}, expected ('y', 'x').",

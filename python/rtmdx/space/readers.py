@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtmdx.errors import CRSError, FileError, InputError, MissingDependencyError
+from rtmdx.space.values import named, text
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -58,6 +59,9 @@ def read_layer(
     FileError, InputError, CRSError, MissingDependencyError
         One line that names the file, the value found and the fix.
     """
+    text(what, "what")
+    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path):
+        raise InputError(f"{what}: found {named(path)}, expected a path.")
     path = Path(path)
     if not path.exists():
         raise FileError(f"{what}: {path} does not exist.", hint="Check the path and the data folder.")

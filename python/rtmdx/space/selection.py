@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
 from rtmdx.space.readers import apply_filter, require_field
+from rtmdx.space.values import named, whole
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -98,7 +99,18 @@ def select_rows(frame: gpd.GeoDataFrame, selection: Selection, what: str, total:
     InputError
         A field does not exist, a filter's value does not fit its field, or a value is no date.
     """
-    read = len(frame) if total is None else total
+    import geopandas as gpd
+
+    if not isinstance(frame, gpd.GeoDataFrame):
+        hint = "Wrap it: geopandas.GeoDataFrame(geometry=series)." if isinstance(frame, gpd.GeoSeries) else None
+        raise InputError(f"{what}: found {named(frame)}, expected a GeoDataFrame.", hint=hint)
+    if not isinstance(selection, Selection):
+        raise InputError(f"{what}: selection: found {named(selection)}, expected a Selection.")
+    try:
+        _ = frame.geometry
+    except AttributeError:
+        raise InputError(f"{what}: has no geometry column.", hint="Set one: frame.set_geometry(...).") from None
+    read = len(frame) if total is None else whole(total, f"{what}: total", least=0)
     frame = frame.reset_index(drop=True)
     dropped: dict[str, int] = {}
     selected = apply_filter(frame, selection.filters, what)

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import Cancelled, InputError
-from rtmdx.space.arguments import Cancel, Progress, function
+from rtmdx.space.arguments import Cancel, Progress, frame_in, function
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.memory import require_bytes
 from rtmdx.space.staging import replacing, require_own
+from rtmdx.space.values import flag, named, text, whole
 
 if TYPE_CHECKING:
     import zarr
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "compressors", "consolidate", "spatial_attributes", "stream_to_zarr"]
 
 CHUNK = 1024
+
+_TAKEN = {"x", "y", "spatial_ref", "zarr.json"}
 
 _CONVENTIONS = [
     {
@@ -73,7 +76,7 @@ def stream_to_zarr(
     path : path
         Store to make; opened by ``xarray.open_zarr(path)``. It takes its name when whole.
     name : str
-        Of the array, dims (y, x), chunks of 1024 x 1024.
+        Of the array, dims (y, x), chunks of 1024 x 1024; not that of a coordinate (x, y, spatial_ref).
     dtype : dtype
         Of the array.
     attrs : dict, optional
@@ -102,9 +105,9 @@ def stream_to_zarr(
     Cancelled
         `cancel` returned a true value.
     """
-    kind = np.dtype(dtype)
-    if side < 1:
-        raise InputError(f"side: found {side!r}, expected a positive number of cells.")
+    kind, name, attrs = _asked(compute, frame, path, name, dtype, attrs)
+    overwrite = flag(overwrite, "overwrite")
+    side = min(whole(side, "side", least=1, what="a whole number of cells"), max(*frame.shape, 1))
     side = math.ceil(side / CHUNK) * CHUNK
     tell, asked = function(progress, "progress", "of (done, total)"), function(cancel, "cancel", "without arguments")
     largest = (min(side, frame.shape[0]), min(side, frame.shape[1]))
@@ -113,7 +116,7 @@ def stream_to_zarr(
     if overwrite:
         require_own(path, "Zarr store", set())
     with replacing(path, "Zarr store", overwrite=overwrite, folder=True) as new:
-        array = _create(new, frame, name, kind, attrs or {})
+        array = _create(new, frame, name, kind, attrs)
         waiting: Future[None] | None = None
         # One writer, so chunks are never shared; the engine releases the GIL, so both go on at once.
         with ThreadPoolExecutor(max_workers=1) as writer:
@@ -122,7 +125,7 @@ def stream_to_zarr(
                     raise Cancelled("cancelled by the caller's check")
                 if tell is not None:
                     tell(done, len(windows))
-                values = np.array(compute(window), dtype=kind)  # a copy: the next may reuse the same array
+                values = _taken(compute(window), kind)
                 if values.shape != window[2:]:
                     raise InputError(f"compute: returned the shape {values.shape} for a window of {window[2:]} cells.")
                 if waiting is not None:
@@ -132,8 +135,53 @@ def stream_to_zarr(
                 waiting.result()
         consolidate(new)
     if tell is not None:
-        tell(len(windows), len(windows))
+        tell(max(len(windows), 1), max(len(windows), 1))
     return Path(path)
+
+
+def _asked(
+    compute: Any, frame: Any, path: Any, name: Any, dtype: Any, attrs: Any
+) -> tuple[np.dtype[Any], str, dict[str, Any]]:
+    """Check what is streamed where; return its dtype, name and attributes."""
+    if not callable(compute):
+        raise InputError(
+            f"compute: found {named(compute)}, expected a function of a window.",
+            hint="For example lambda window: rtmdx.distance_array(features, frame, window=window).",
+        )
+    frame_in(frame)
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(os.fspath(path)):
+        raise InputError(f"path: found {named(path)}, expected the path of the store to make.")
+    text(name, "name")
+    if name in _TAKEN or "/" in name or "\0" in name or set(name) == {"."} or name.startswith("__"):
+        raise InputError(
+            f"name: found {name!r}, expected a name without '/', not of dots alone, not with '__' before it, and none "
+            f"of {', '.join(sorted(_TAKEN))}, which the store holds already."
+        )
+    try:
+        kind = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        kind = None
+    if kind is None or kind.kind not in "fiub" or kind.itemsize > 8:
+        raise InputError(f"dtype: found {named(dtype)}, expected a dtype of numbers of up to 8 bytes, or bool.")
+    told = {} if attrs is None else attrs
+    if not isinstance(told, dict) or not all(isinstance(key, str) for key in told):
+        raise InputError(f"attrs: found {named(attrs)}, expected a dict with names as keys, or None.")
+    try:
+        json.dumps(told)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"attrs: cannot be written as JSON ({error}).", hint="Give strings and numbers.") from None
+    return kind, name, told
+
+
+def _taken(values: Any, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Copy what `compute` returned: the next window may reuse the same array."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "fiub":
+            return np.array(array, dtype=kind)
+    except (TypeError, ValueError, NotImplementedError):
+        pass
+    raise InputError(f"compute: returned {named(values)}, expected an array of numbers.")
 
 
 def compressors() -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.space.arguments import Cancel, Progress, features_in, native_grid, run_arguments
+from rtmdx.space.arguments import Cancel, Progress, features_in, frame_in, native_grid, run_arguments
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame
 from rtmdx.space.memory import available_memory
 from rtmdx.space.rasters import raster_in
+from rtmdx.space.values import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,7 +197,7 @@ def coverage(
     """
     from rtmdx import _engine
 
-    features = features_in(_united(polygons), frame)
+    features = features_in(_united(polygons), frame_in(frame))
     if _kind(features) != "polygons":
         raise InputError(
             f"polygons: found {features.n_points:,} points and {features.n_lines:,} lines, expected polygons."
@@ -227,6 +228,10 @@ def _kind(features: Features) -> str:
 def _names(statistics: Sequence[str], kind: str, weighted: bool) -> list[str]:
     if isinstance(statistics, str):
         statistics = (statistics,)
+    if not isinstance(statistics, (list, tuple)) or not all(isinstance(name, str) for name in statistics):
+        raise InputError(
+            f"statistics: found {named(statistics)}, expected a list of names, for example ('count', 'mean')."
+        )
     names = list(dict.fromkeys([*statistics, "missing", "outside"]))
     allowed = [*_PLAIN, _MEASURE[kind], *_WEIGHTED, "missing", "outside"]
     for name in names:
@@ -265,16 +270,20 @@ def _united(zones: Any) -> Any:
         return zones
     if isinstance(zones, shapely.Geometry) or zones is None:
         zones = [zones]
+    if isinstance(zones, (str, bytes, Mapping)):
+        return zones  # Features says what is wrong
     series = hasattr(zones, "geometry") and hasattr(zones, "crs")
     items = zones.geometry.array if series else zones
     try:
         parts = np.fromiter(items, dtype=object)
     except TypeError:
-        return zones  # Features says what is wrong
-    kind = np.where(shapely.is_geometry(parts), shapely.get_type_id(parts), -1)
+        return zones  # likewise
+    if not np.all(shapely.is_geometry(parts) | shapely.is_missing(parts)):
+        return parts  # likewise
+    kind = shapely.get_type_id(parts)
     doubtful = (kind == 7) | ((kind == 6) & ~shapely.is_valid(parts))
     if not doubtful.any():
-        return zones
+        return zones if series else parts  # an iterator has been used up
     united = parts.copy()
     for i in np.flatnonzero(doubtful):
         if shapely.get_dimensions(parts[i]) == 2:
