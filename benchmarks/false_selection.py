@@ -82,7 +82,7 @@ def one(seed: int, ranges: list[float]) -> list[dict[str, Any]]:
             kinds[f"spatial, {side * grid.cell_size:,.0f} m"] = spatial_folds(rows, cols, side, 5, seed=seed)
         for kind, folds in kinds.items():
             for rule in ("min", "1se") if HAS_RULE else ("min",):
-                options: dict[str, Any] = {"rule": rule} if HAS_RULE else {}
+                options: dict[str, Any] = {} if rule == "min" else {"rule": rule}
                 culled = cull(design, counts, folds, **options)
                 final = stepwise(design, counts, culled.selected).model
                 path = next(p for p in culled.paths if p.ridge == culled.ridge)
