@@ -235,7 +235,8 @@ def test_plans_say_what_is_left_out() -> None:
         "Cross-validation in time: the period 2020-01-01 to 2020-01-10 in 3 consecutive parts of 3 to 4 days, each "
         "predicted from the others."
     )
-    assert [(p.cells, p.events, p.label) for p in plan.parts][0] == (12, 3, "2020-01-01 to 2020-01-03")
+    first = plan.parts[0]
+    assert (first.cells, first.events, first.label) == (12, 3, "2020-01-01 to 2020-01-03")
 
 
 DAYS = np.arange("2020-01-01", "2020-01-11", dtype="datetime64[D]")

@@ -165,8 +165,8 @@ def _sentence(
         length = f"{days[0]}" if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
         last = folds.edges[-1] - np.timedelta64(1, "D")
         return (
-            f"Cross-validation in time: the period {folds.edges[0]} to {last} in {k} consecutive parts of {length} days, "
-            "each predicted from the others."
+            f"Cross-validation in time: the period {folds.edges[0]} to {last} in {k} consecutive parts of {length} "
+            "days, each predicted from the others."
         )
     if kind == "spatial":
         size = f" of {block.describe(unit)}" if block is not None else ""

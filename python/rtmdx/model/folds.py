@@ -259,12 +259,12 @@ def district_folds(
             )
         code, known = np.where(away, len(known), code), [*known, "outside every district"]
     cells = np.bincount(code, minlength=len(known))
-    events = cells.astype(np.float64)
+    events = cells
     if counts is not None:
         y = np.asarray(counts, dtype=np.float64)
         if y.shape != code.shape or not np.isfinite(y).all():
             raise InputError(f"counts must be finite, one per cell, found shape {y.shape} for {len(code)} cells.")
-        events = np.bincount(code, weights=y, minlength=len(known))
+        events = np.bincount(code, weights=(y > 0), minlength=len(known)).astype(np.int64)  # cells with some
     scored = np.flatnonzero(events > 0)
     if len(scored) < 2:
         found = f"only {known[scored[0]]!r}" if len(scored) else "none"
@@ -315,7 +315,7 @@ def repeated_folds(make: Callable[[Seed], NDArray[np.int32]], repeats: int, *, s
     Parameters
     ----------
     make : callable
-        Takes a seed and returns an assignment, such as ``lambda s: spatial_folds(rows, cols, 26, seed=s, offset=True)``.
+        Takes a seed and returns an assignment: ``lambda s: spatial_folds(rows, cols, 26, seed=s, offset=True)``.
     repeats : int
         Number of assignments.
     seed : int

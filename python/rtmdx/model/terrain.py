@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rtmdx.model.culling import CullingResult
-    from rtmdx.model.fold_plan import FoldPlan
     from rtmdx.model.families import CountModel
+    from rtmdx.model.fold_plan import FoldPlan
     from rtmdx.model.stepwise import StepwiseResult
 
 __all__ = ["Band", "RiskTerrain", "relative_risk_score", "risk_bands"]

@@ -57,17 +57,17 @@ class TimeFolds:
     @property
     def k(self) -> int:
         """Number of parts."""
-        return self.counts.shape[0]
+        return int(self.counts.shape[0])
 
     @property
     def n_cells(self) -> int:
         """Number of kept cells."""
-        return self.counts.shape[1]
+        return int(self.counts.shape[1])
 
     @property
     def total(self) -> NDArray[np.int64]:
         """Events per kept cell over the whole period, shape (n_cells,)."""
-        return self.counts.sum(axis=0, dtype=np.int64)
+        return np.asarray(self.counts.sum(axis=0, dtype=np.int64))
 
     @property
     def periods(self) -> tuple[str, ...]:
@@ -128,8 +128,8 @@ def time_folds(
             f"the first is event {i}.",
             hint="Give the outcome's start and end: rows without a date are then dropped and counted.",
         )
-    first = day.min() if start is None else np.datetime64(start, "D")
-    last = day.max() if end is None else np.datetime64(end, "D")
+    first = day.min() if start is None else np.datetime64(str(start)[:10], "D")
+    last = day.max() if end is None else np.datetime64(str(end)[:10], "D")
     early = (day < first) | (day > last)
     if early.any():
         raise InputError(f"{int(early.sum()):,} events lie outside the period {first} to {last}.")

@@ -139,6 +139,7 @@ def fit(
         cancel=cancel,
     )
     check()
+    folds: Any
     folds, plan = make_folds(study, inputs, counts)
     culling = cull(
         design,

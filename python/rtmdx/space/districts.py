@@ -55,9 +55,9 @@ class Districts:
     ) -> Districts:
         """Assign every kept cell to the district that holds its centre.
 
-        A centre on a border, or in two districts that overlap, belongs to the first of the layer. Cells kept along
-        the boundary of the study area often have their centre just outside: a cell whose centre is in no district joins the
-        nearest one that comes within half a diagonal of it. The rest are outside.
+        A centre on a border, or in two districts that overlap, belongs to the first of the layer. Cells kept
+        along the boundary of the study area often have their centre just outside: a cell whose centre is in no
+        district joins the nearest one that comes within half a diagonal of it. The rest are outside.
 
         Parameters
         ----------
@@ -84,16 +84,14 @@ class Districts:
             raise InputError(f"{what}: must be polygons, found {', '.join(kinds)}.")
         titles = _titles(kept, field, what)
         shapes, mended = _mend(kept.to_crs(grid.crs).geometry.to_numpy())
-        finite = np.isfinite(_bounds(shapes)).all(axis=1)
+        finite = np.asarray(np.isfinite(_bounds(shapes)).all(axis=1), dtype=np.bool_)
         count_dropped(dropped, "coordinates not finite", ~finite)
         shapes = shapes[finite]
         titles = [t for t, good in zip(titles, finite, strict=True) if good]
         names = tuple(dict.fromkeys(titles))
         if len(names) < 2:
-            raise InputError(
-                f"{what}: holds one district ({names[0]!r})." if names else f"{what}: holds no usable polygon.",
-                hint=f"Folds by district need two or more{'' if field else ', or name the field that tells them apart'}.",
-            )
+            found = f"one district ({names[0]!r})" if names else "no usable polygon"
+            raise InputError(f"{what}: holds {found}.", hint="Folds by district need two or more.")
         place = {name: i for i, name in enumerate(names)}
         of_row = np.array([place[t] for t in titles], dtype=np.int32)
         row, twice = _rows_of_cells(shapes, of_row, grid)
@@ -124,7 +122,8 @@ def _titles(frame: gpd.GeoDataFrame, field: str | None, what: str) -> list[str]:
     if bare.any():
         i = int(bare.argmax())
         raise InputError(
-            f"{what}: {int(bare.sum())} of {len(bare)} districts have no {field!r}; the first is row {frame.index[i] + 1}.",
+            f"{what}: {int(bare.sum())} of {len(bare)} districts have no {field!r}; "
+            f"the first is row {frame.index[i] + 1}.",
             hint="Name them, or leave them out with a filter.",
         )
     return [str(v).strip() for v in column]
