@@ -6,8 +6,8 @@ Each seed draws a demo city: its own layout of eight factors; about 6,700 cells 
 density, six bands: 96 variables. Counts are drawn apart from it by a log-Gaussian Cox process: a Gaussian field
 with an exponential correlation of the stated range (where it has fallen to 5 %), standard deviation 1 of the log rate,
 0.3 events per cell on average. The field knows nothing of the factors, so whatever is selected is selected falsely.
-With --planted the rate is also half as high again within a block of a bar, of a convenience store and of a bus stop, to see what
-is lost where there is something to find.
+With --planted the rate is also half as high again within a block of a bar, of a convenience store and of a bus stop,
+to see what is lost where there is something to find.
 """
 
 from __future__ import annotations

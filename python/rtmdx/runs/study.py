@@ -298,16 +298,10 @@ class ModelSpec(_Spec):
     def _fold_options(self) -> ModelSpec:
         if self.folds == "district" and self.districts is None:
             raise ValueError('folds = "district" needs [model.districts] with the path and layer of the districts')
-        for name, used, by in (
-            ("fold_blocks", self.fold_blocks is not None, ("spatial",)),
-            ("fold_offset", self.fold_offset, ("spatial",)),
-            ("fold_repeats", self.fold_repeats > 1, ("stratified", "spatial")),
-            ("fold_time", self.fold_time != "equal", ("time",)),
-            ("districts", self.districts is not None, ("district",)),
-        ):
-            if used and self.folds not in by:
-                kinds = " or ".join(f'"{kind}"' for kind in by)
-                raise ValueError(f'{name} is for folds = {kinds}, found "{self.folds}"; remove it or change folds')
+        if self.fold_repeats > 1 and self.folds in ("district", "time"):
+            raise ValueError(
+                f"fold_repeats is {self.fold_repeats}, but {self.folds} folds are the same each time; remove it"
+            )
         return self
 
 
