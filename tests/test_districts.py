@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -10,9 +13,13 @@ import shapely
 import rtmdx
 from conftest import CRS, ORIGIN
 from rtmdx.errors import InputError, StudyError
-from rtmdx.model.folds import TimeFolds, repeated_folds, spatial_folds
+from rtmdx.model.fold_plan import describe_folds
+from rtmdx.model.folds import TimeFolds, repeated_folds, spatial_folds, stratified_folds, time_folds
+from rtmdx.report.folds import fold_table
+from rtmdx.report.numbers import percent
 from rtmdx.runs.folds import make_folds
 from rtmdx.runs.inputs import Inputs, load_inputs
+from rtmdx.runs.outputs import summary
 from rtmdx.runs.study import Study
 from rtmdx.space.districts import Districts
 from rtmdx.space.grid import Grid
@@ -107,7 +114,7 @@ def prepared(**changes) -> tuple[Study, Inputs, np.ndarray]:
     return made, inputs, inputs.events.counts(inputs.grid)
 
 
-def test_a_study_runs_with_districts() -> None:
+def test_a_study_runs_with_districts(tmp_path: Path) -> None:
     layers = {**frames(), "districts": layer(boxes(), name=[f"d{i}" for i in range(9)])}
     layers["area"], layers["outcome"] = layers.pop("boundary"), layers.pop("events")
     model = {"n_penalties": 10, "folds": "district", "districts": {"layer": "districts", "field": "name"}}
@@ -119,6 +126,14 @@ def test_a_study_runs_with_districts() -> None:
     assert [p.label for p in plan.parts] == [f"d{i}" for i in range(9)]
     assert [(f.cells, f.events) for f in terrain.culling.folds] == [(p.cells, p.events) for p in plan.parts]
     assert terrain.provenance["inputs"]["districts"]["rows"] == 9
+    kept = json.loads(json.dumps(summary(terrain)))["cross_validation"]
+    assert kept["sentence"] == plan.sentence
+    assert [p["label"] for p in kept["parts"]] == [f"d{i}" for i in range(9)]
+    terrain.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert plan.sentence in page
+    assert "Folds of the cross-validation (9)" in page
+    assert "<td>d8</td>" in page
 
 
 def test_districts_are_merged_as_the_study_says() -> None:
@@ -211,3 +226,19 @@ def test_districts_wait_unread_until_folds_ask_for_them() -> None:
     layers["area"], layers["outcome"] = layers.pop("boundary"), layers.pop("events")
     made = Study.from_dict(study(holdout=None, model={"folds": "spatial", "districts": {"path": "not there"}}))
     assert load_inputs(made, layers=layers).districts is None
+
+
+def test_the_report_names_parts_of_the_period_and_repeats() -> None:
+    when = np.arange("2020-01-01", "2020-01-11", dtype="datetime64[D]")
+    folds = time_folds(np.arange(10), when, 10, 2)
+    shown = fold_table(describe_folds(folds, folds.total, "time"))
+    assert shown is not None
+    assert (shown["label"], shown["share"]) == ("Part of the period", "Share of the days")
+    assert shown["rows"][1] == {
+        "fold": 2, "label": "2020-01-06 to 2020-01-10", "cells": "10", "events": "5", "share": percent(0.5)
+    }  # fmt: skip
+    twice = repeated_folds(lambda s: stratified_folds(np.ones(10), 2, seed=s), 3, seed=0)
+    shown = fold_table(describe_folds(twice, np.ones(10), "stratified", seed=0))
+    assert shown is not None
+    assert (shown["repeats"], shown["label"], len(shown["rows"])) == (3, "", 2)
+    assert fold_table(None) is None
