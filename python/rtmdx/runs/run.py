@@ -104,7 +104,8 @@ def load(
     inputs = load_inputs(study, data=data, layers=layers, check_size=check_size, progress=progress, cancel=cancel)
     counts = inputs.events.counts(inputs.grid)
     _enough_events(study, inputs.events, counts)
-    make_folds(study, inputs, counts)  # raises where the area has too few blocks, or the period too few events
+    if study.model.folds != "stratified":  # raises where the area has too few blocks, the period too few days
+        make_folds(study, inputs, counts)
     return inputs, estimate_run(study, *inputs.grid.shape, inputs.grid.n_cells)
 
 
