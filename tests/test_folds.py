@@ -227,13 +227,23 @@ def test_plans_say_what_is_left_out() -> None:
     plan = describe_folds(merged, counts, "district", districts=names)
     assert plan.sentence == "Cross-validation by whole districts: 3 districts in 2 folds of similar size."
     assert [p.label for p in plan.parts] == ["a, c", "b"]
+    bare = np.array(["a", "b", "c", ""], dtype=object).repeat(300)
+    for most, text in (
+        (
+            9,
+            "Leave-one-district-out cross-validation: 4 folds, a district each, the cells outside all of them",
+        ),
+        (2, "Cross-validation by whole districts: 3 districts, and the cells outside all of them, in 2 folds"),
+    ):
+        folds, names = district_folds(bare, max_folds=most, outside="fold")
+        assert describe_folds(folds, counts, "district", districts=names).sentence.startswith(text)
 
     when = np.arange("2020-01-01", "2020-01-11", dtype="datetime64[D]")
     time = time_folds(np.arange(10), when, 12, 3)
     plan = describe_folds(time, time.total, "time")
     assert plan.sentence == (
         "Cross-validation in time: the period 2020-01-01 to 2020-01-10 in 3 consecutive parts of 3 to 4 days, each "
-        "predicted from the others."
+        "predicted from the rest."
     )
     first = plan.parts[0]
     assert (first.cells, first.events, first.label) == (12, 3, "2020-01-01 to 2020-01-03")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rtmdx.errors import InputError
-from rtmdx.model.folds import BlockSize, Folds, TimeFolds
+from rtmdx.model.folds import OUTSIDE, BlockSize, Folds, TimeFolds
 
 __all__ = ["FoldKind", "FoldPart", "FoldPlan", "describe_folds"]
 
@@ -166,17 +166,20 @@ def _sentence(
         last = folds.edges[-1] - np.timedelta64(1, "D")
         return (
             f"Cross-validation in time: the period {folds.edges[0]} to {last} in {k} consecutive parts of {length} "
-            "days, each predicted from the others."
+            "days, each predicted from the rest."
         )
     if kind == "spatial":
         size = f" of {block.describe(unit)}" if block is not None else ""
         moved = ", their lattice shifted at random" if offset else ""
         return f"{k}-fold cross-validation by spatial blocks{size}{moved}."
     if kind == "district":
-        n = sum(len(d) for d in districts)
-        if all(len(d) == 1 for d in districts):
-            return f"Leave-one-district-out cross-validation: {k} folds, a district each."
-        return f"Cross-validation by whole districts: {n or 'all'} districts in {k} folds of similar size."
+        names = [name for group in districts for name in group]
+        n = len(names) - (OUTSIDE in names)
+        if all(len(group) == 1 for group in districts):
+            last = ", the cells outside all of them being one" if OUTSIDE in names else ""
+            return f"Leave-one-district-out cross-validation: {k} folds, a district each{last}."
+        rest = ", and the cells outside all of them," if OUTSIDE in names else ""
+        return f"Cross-validation by whole districts: {n} districts{rest} in {k} folds of similar size."
     return f"{k}-fold cross-validation, cells dealt evenly by their count of events (stratified), wherever they lie."
 
 

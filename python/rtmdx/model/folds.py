@@ -37,6 +37,7 @@ __all__ = [
 Folds = NDArray[np.int32] | TimeFolds
 Seed = int | np.random.SeedSequence
 MAX_FOLDS = 20  # districts are merged beyond it
+OUTSIDE = "outside every district"
 
 
 def _check_k(k: int, n: int, what: str, fix: str) -> None:
@@ -257,7 +258,7 @@ def district_folds(
                 f"{int(away.sum()):,} of {len(code):,} cells have no district; the first is cell {int(away.argmax())}.",
                 hint='Give them one, or make them a fold of their own with outside="fold".',
             )
-        code, known = np.where(away, len(known), code), [*known, "outside every district"]
+        code, known = np.where(away, len(known), code), [*known, OUTSIDE]
     cells = np.bincount(code, minlength=len(known))
     events = cells
     if counts is not None:
