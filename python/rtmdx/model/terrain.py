@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rtmdx.model.culling import CullingResult
     from rtmdx.model.families import CountModel
+    from rtmdx.model.fold_plan import FoldPlan
     from rtmdx.model.stepwise import StepwiseResult
 
 __all__ = ["Band", "RiskTerrain", "relative_risk_score", "risk_bands"]
@@ -139,6 +140,8 @@ class RiskTerrain:
         The study as plain data.
     provenance : mapping
         Study id, input digests, versions, build, seed, time.
+    fold_plan : FoldPlan or None
+        How the penalty was cross-validated.
     """
 
     title: str
@@ -160,6 +163,7 @@ class RiskTerrain:
     block_length: float = np.nan
     config: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    fold_plan: FoldPlan | None = None
 
     @property
     def model(self) -> CountModel:

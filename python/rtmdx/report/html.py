@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rtmdx.errors import MissingDependencyError
 from rtmdx.report import content, rows
 from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
+from rtmdx.report.folds import fold_table
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
 from rtmdx.report.terminal import FAMILIES
@@ -261,6 +262,7 @@ def _culling(terrain: RiskTerrain) -> dict[str, Any]:
         "kkt": number(culling.kkt_residual, 2),
         "folds": len(culling.folds),
         "rule": dict(dict(terrain.config).get("model") or {}).get("folds", ""),
+        "plan": fold_table(terrain.fold_plan),
     }
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, RtmdxError, StudyError
 from rtmdx.runs.findings import enforcement_findings, holdout_findings, unit_findings
-from rtmdx.runs.study import BarrierSpec, FactorSpec, ImpedanceSpec, OutcomeSpec, Source, Study
+from rtmdx.runs.study import BarrierSpec, DistrictSpec, FactorSpec, ImpedanceSpec, OutcomeSpec, Source, Study
+from rtmdx.space.districts import Districts
 from rtmdx.space.frame import require_projected
 from rtmdx.space.grid import Grid
 from rtmdx.space.impedance import Barrier, Impedance
@@ -38,6 +39,7 @@ class Inputs:
     factors: tuple[RiskFactor, ...]
     findings: tuple[Finding, ...]
     impedance: Impedance | None = None
+    districts: Districts | None = None
 
 
 class _Reader:
@@ -88,8 +90,8 @@ def load_inputs(
     data : path, optional
         Folder relative paths start from; the working folder by default.
     layers : mapping of str to GeoDataFrame, optional
-        Layers held in memory, by the name "area", "outcome", "holdout", a factor's or a barrier's; they
-        take the place of the study's paths.
+        Layers held in memory, by the name "area", "outcome", "holdout", "districts", a factor's or a barrier's;
+        they take the place of the study's paths.
     check_size : callable, optional
         Called with (rows, cols, cells kept, about) before the grid is allocated; raises to refuse.
     progress : callable, optional
@@ -108,7 +110,8 @@ def load_inputs(
     reader = _Reader(folder, layers or {})
     _known_names(study, reader.layers)
     barriers = study.impedance.barriers if study.impedance is not None else ()
-    total = 2 + (study.holdout is not None) + len(study.factors) + len(barriers)
+    parts = study.model.districts if study.model.folds == "district" else None
+    total = 2 + (study.holdout is not None) + len(study.factors) + len(barriers) + (parts is not None)
     problems: list[RtmdxError] = []
     done = 0
 
@@ -150,6 +153,7 @@ def load_inputs(
         way, there = study.impedance, tuple(w for w in walls if w is not None)
         done -= 1
         impedance = attempt(lambda: _impedance(way, there, reader))
+    districts = None if parts is None else attempt(lambda: _districts(parts, reader, grid))
     if problems:
         raise StudyError(problems, source=study.name)
     assert area is not None
@@ -161,12 +165,14 @@ def load_inputs(
         findings += [*holdout_findings(outcome, holdout), *holdout.findings]
     findings += [f for factor in cleaned for f in factor.findings]
     findings += [f for barrier in (impedance.barriers if impedance else ()) for f in barrier.findings]
-    return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings), impedance)
+    findings += districts.findings if districts is not None else ()
+    return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings), impedance, districts)
 
 
 def _known_names(study: Study, layers: Layers) -> None:
     known = {"area", "outcome", *(f.name for f in study.factors)} | ({"holdout"} if study.holdout else set())
     known |= {b.name for b in study.impedance.barriers} if study.impedance else set()
+    known |= {"districts"} if study.model.districts else set()
     for name, frame in layers.items():
         if name not in known:
             raise InputError(f"layers: {name!r} is no layer of the study; it has {', '.join(sorted(known))}.")
@@ -218,6 +224,16 @@ def _barrier(spec: BarrierSpec, reader: _Reader, grid: Grid | None) -> Barrier |
         return None
     return Barrier.from_frame(
         frame, grid, name=spec.name, selection=spec.selection, source=source, digest=digest, total=total
+    )
+
+
+def _districts(spec: DistrictSpec, reader: _Reader, grid: Grid | None) -> Districts | None:
+    frame, total, source, digest = reader.read(spec, "districts", "districts")
+    if grid is None:
+        select_rows(frame, spec.selection, f"districts ({source})", total)
+        return None
+    return Districts.from_frame(
+        frame, grid, field=spec.field, selection=spec.selection, source=source, digest=digest, total=total
     )
 
 

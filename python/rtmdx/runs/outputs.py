@@ -146,6 +146,7 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
                 "culled_to": len(kept_by_culling),
                 "selected": len(model.variables),
             },
+            "cross_validation": None if terrain.fold_plan is None else terrain.fold_plan.to_dict(),
             "model": {
                 "family": model.family,
                 "intercept": model.intercept,

@@ -48,6 +48,8 @@ def provenance(study: Study, inputs: Inputs) -> dict[str, Any]:
     if inputs.holdout is not None:
         cleanings["holdout"] = inputs.holdout.cleaning
     cleanings |= {f"factor {f.name}": f.cleaning for f in inputs.factors}
+    if inputs.districts is not None:
+        cleanings["districts"] = inputs.districts.cleaning
     way = inputs.impedance
     if way is not None:
         cleanings |= {f"barrier {b.name}": b.cleaning for b in way.barriers}

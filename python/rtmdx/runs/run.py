@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from rtmdx.errors import Cancelled, InputError
 from rtmdx.model.culling import cull
 from rtmdx.model.design import Design, barely_varying, build_design
-from rtmdx.model.folds import spatial_folds, stratified_folds
 from rtmdx.model.stepwise import stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
 from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory
+from rtmdx.runs.folds import make_folds
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
 from rtmdx.runs.study import Study
@@ -104,7 +104,8 @@ def load(
     inputs = load_inputs(study, data=data, layers=layers, check_size=check_size, progress=progress, cancel=cancel)
     counts = inputs.events.counts(inputs.grid)
     _enough_events(study, inputs.events, counts)
-    _folds(study, inputs, counts)  # raises where the area has too few blocks
+    if study.model.folds != "stratified":  # raises where the area has too few blocks, the period too few days
+        make_folds(study, inputs, counts)
     return inputs, estimate_run(study, *inputs.grid.shape, inputs.grid.n_cells)
 
 
@@ -139,10 +140,12 @@ def fit(
         cancel=cancel,
     )
     check()
+    folds: Any
+    folds, plan = make_folds(study, inputs, counts)
     culling = cull(
         design,
         counts,
-        _folds(study, inputs, counts),
+        folds,
         ridge=model_spec.ridge,
         n_penalties=model_spec.n_penalties,
         threads=n_threads,
@@ -186,6 +189,7 @@ def fit(
         block_length=study.grid.block_length,
         config=study.to_dict(),
         provenance=provenance(study, inputs),
+        fold_plan=plan,
     )
     for finding in findings:
         _log.warning("%s: %s", finding.where, finding.message)
@@ -218,23 +222,13 @@ def _threads(threads: int | None) -> int:
 def _enough_events(study: Study, events: Events, counts: NDArray[np.int64]) -> None:
     """Every fold of the cross-validation must be able to hold an event."""
     cells = int(np.count_nonzero(counts))
-    if cells < study.model.n_folds:
+    if study.model.folds in ("stratified", "spatial") and cells < study.model.n_folds:
         n = len(events)
         raise InputError(
             f"outcome {events.name!r}: {n} event{'s' if n != 1 else ''} in {cells} cell{'s' if cells != 1 else ''}; "
             f"{study.model.n_folds}-fold cross-validation needs events in at least {study.model.n_folds} cells.",
             hint="Use a longer period, a broader outcome, or fewer folds.",
         )
-
-
-def _folds(study: Study, inputs: Inputs, counts: NDArray[np.int64]) -> NDArray[np.int32]:
-    spec = study.model
-    if spec.folds == "stratified":
-        return stratified_folds(counts, spec.n_folds, seed=study.seed)
-    blocks = spec.fold_blocks or 2 * max(f.max_influence for f in study.factors)
-    side = max(1, round(blocks * study.grid.block_length / inputs.grid.cell_size))
-    rows, cols = inputs.grid.rows_cols
-    return spatial_folds(rows, cols, side, spec.n_folds, seed=study.seed)
 
 
 def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArray[np.int64]) -> list[Finding]:

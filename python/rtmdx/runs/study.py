@@ -27,6 +27,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AreaSource",
     "BarrierSpec",
+    "DistrictSpec",
     "FactorSpec",
     "GridSpec",
     "HoldoutSpec",
@@ -245,6 +246,15 @@ class ImpedanceSpec(_Spec):
         return self
 
 
+class DistrictSpec(Source):
+    """A layer of polygons, each left out in turn by district folds; a cell belongs where its centre lies."""
+
+    field: str | None = None
+    """Field with the district's name; rows of one name are one district. Each row is one by default."""
+    max_folds: Annotated[int, Field(ge=2, le=50)] = 20
+    """More districts than this are merged into as many folds of similar size."""
+
+
 class ModelSpec(_Spec):
     """How variables are generated, culled and selected (METHOD: culling by elastic net, stepwise by BIC)."""
 
@@ -252,11 +262,21 @@ class ModelSpec(_Spec):
     """Kernel of the density operationalization."""
     families: Annotated[tuple[Literal["poisson", "nbii", "nb2"], ...], Field(min_length=1)] = ("poisson", "nbii")
     """Count models tried; the lower final BIC wins."""
-    folds: Literal["stratified", "spatial"] = "stratified"
-    """Folds of the culling: stratified by count (RTMDx), or contiguous blocks (honest under autocorrelation)."""
+    folds: Literal["stratified", "spatial", "district", "time"] = "stratified"
+    """Folds of the culling: stratified by count (RTMDx), contiguous blocks (honest under autocorrelation), whole
+    districts (needs `districts`), or parts of the outcome's period (needs its `date_field`)."""
     n_folds: Annotated[int, Field(ge=2, le=50)] = 5
+    """Number of folds; not used by district folds (see `districts.max_folds`) nor by calendar years."""
     fold_blocks: PositiveFloat | None = None
     """Spatial folds: side of a block in street blocks; twice the largest influence by default."""
+    fold_offset: bool = False
+    """Spatial folds: shift the lattice of blocks at random, by the seed."""
+    fold_repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    """Stratified and spatial folds: number of independent assignments the cross-validation is repeated with."""
+    fold_time: Literal["equal", "years"] = "equal"
+    """Folds in time: `n_folds` parts of equal length, or one per calendar year."""
+    districts: DistrictSpec | None = None
+    """District folds: the layer of districts."""
     ridge: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)] = (1e-6, 1e-4)
     """Fixed ridge penalties tried in the culling, per cell (RTMDx's values are unpublished)."""
     n_penalties: Annotated[int, Field(ge=2, le=1000)] = 100
@@ -273,6 +293,16 @@ class ModelSpec(_Spec):
         if len(set(value)) < len(value):
             raise ValueError(f"found {', '.join(value)}; name each family once")
         return value
+
+    @model_validator(mode="after")
+    def _fold_options(self) -> ModelSpec:
+        if self.folds == "district" and self.districts is None:
+            raise ValueError('folds = "district" needs [model.districts] with the path and layer of the districts')
+        if self.fold_repeats > 1 and self.folds in ("district", "time"):
+            raise ValueError(
+                f"fold_repeats is {self.fold_repeats}, but {self.folds} folds are the same each time; remove it"
+            )
+        return self
 
 
 class ReportSpec(_Spec):
@@ -325,6 +355,9 @@ class Study(_Spec):
         if isinstance(way, dict) and isinstance(way.get("barriers"), list | tuple):
             barriers = [fill(b, b.get("name") if isinstance(b, dict) else None) for b in way["barriers"]]
             out["impedance"] = {**way, "barriers": barriers}
+        model = data.get("model")
+        if isinstance(model, dict) and "districts" in model:
+            out["model"] = {**model, "districts": fill(model["districts"], "districts")}
         return out
 
     @field_validator("factors")
@@ -354,6 +387,16 @@ class Study(_Spec):
             for barrier in self.impedance.barriers:
                 if barrier.name in taken:
                     raise ValueError(f"a barrier is named {barrier.name!r}, which names another layer of the study")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_layers(self) -> Study:
+        if self.model.folds == "time" and not self.outcome.date_field:
+            raise ValueError('model.folds = "time" needs outcome.date_field, the field that holds the date')
+        if self.model.districts is not None:
+            barriers = self.impedance.barriers if self.impedance is not None else ()
+            if "districts" in {*(f.name for f in self.factors), *(b.name for b in barriers)}:
+                raise ValueError('a layer is named "districts", which names the districts of model.folds')
         return self
 
     @model_validator(mode="after")
@@ -422,6 +465,9 @@ class Study(_Spec):
             factor.pop("label")
         if data["impedance"] is None:  # so that studies without it keep their id
             data.pop("impedance")
+        for option in ("fold_offset", "fold_repeats", "fold_time", "districts"):  # likewise
+            if data["model"][option] == ModelSpec.model_fields[option].default:
+                data["model"].pop(option)
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

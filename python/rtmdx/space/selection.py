@@ -17,7 +17,7 @@ from rtmdx.space.values import named, whole
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Finding", "Selected", "Selection", "count_dropped", "select_rows"]
+__all__ = ["Finding", "Selected", "Selection", "count_dropped", "parse_days", "select_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,15 @@ def count_dropped(dropped: dict[str, int], reason: str, which: NDArray[np.bool_]
     n = int(np.count_nonzero(which))
     if n:
         dropped[reason] = dropped.get(reason, 0) + n
+
+
+def parse_days(stamps: NDArray[np.object_], time_zone: str | None = None) -> NDArray[np.datetime64]:
+    """Return the day of each date or time stamp in text, as a selection reads it; NaT where it is none."""
+    import pandas as pd
+
+    when, _, _, _ = _parse_dates(pd.Series(stamps, dtype=object), time_zone)
+    days: NDArray[np.datetime64] = when.astype("datetime64[D]")
+    return days
 
 
 _DATE_FORMATS = (
