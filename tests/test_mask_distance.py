@@ -280,8 +280,8 @@ def test_masks_without_a_distance_can_be_cancelled(kind):
 
 
 def test_a_band_of_a_wide_raster_asks_before_it_is_done():
-    """One band of rows, searched far in double: the check must be asked again while it is being written."""
-    mask = noise((64, 200_000), 0.003)
+    """One band of rows, searched in double without a row left open: asked again while it is being written."""
+    mask = noise((64, 400_000), 0.02)
     out = np.full(mask.shape, np.nan, dtype=np.float32)
     with pytest.raises(Cancelled):
         mask_distance_array(mask, frame(mask.shape, 20.0, 21.0), out=out, threads=1, cancel=lambda: out[0, 0] >= 0)
