@@ -256,3 +256,73 @@ def test_cancel_and_progress(share):
     mask_distance_array(mask, frame(mask.shape), progress=lambda done, total: told.append((done, total)))
     assert told
     assert told[-1][0] == told[-1][1] > 0
+
+
+def told_by(mask, **options):
+    told = []
+    mask_distance_array(mask, frame(mask.shape), progress=lambda *step: told.append(step), **options)
+    return told
+
+
+@pytest.mark.parametrize("kind", ["none", "all", "one", "noise"])
+@pytest.mark.parametrize("window", [None, (3, 4, 0, 5), (3, 4, 5, 0), (0, 0, 1, 1)])
+def test_every_run_tells_its_end(kind, window):
+    told = told_by(shapes_of((150, 90))[kind], window=window)
+    assert told
+    assert told[-1][0] == told[-1][1] > 0
+
+
+@pytest.mark.parametrize("kind", ["none", "all"])
+def test_masks_without_a_distance_can_be_cancelled(kind):
+    mask = shapes_of((150, 90))[kind]
+    with pytest.raises(Cancelled):
+        mask_distance_array(mask, frame(mask.shape), cancel=lambda: True)
+
+
+def test_a_band_of_a_wide_raster_asks_before_it_is_done():
+    """One band of rows, searched in double without a row left open: asked again while it is being written."""
+    mask = noise((64, 400_000), 0.02)
+    out = np.full(mask.shape, np.nan, dtype=np.float32)
+    with pytest.raises(Cancelled):
+        mask_distance_array(mask, frame(mask.shape, 20.0, 21.0), out=out, threads=1, cancel=lambda: out[0, 0] >= 0)
+    assert np.isnan(out[-1]).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("share", [1e-6, 1e-4])
+@pytest.mark.parametrize("size", [(20.0, 20.0), (3.3, 3.3)])
+def test_large_results_are_written_past_the_caches_with_the_same_bits(dtype, share, size):
+    """Above 16 MB tiles are streamed, whole cache lines apart from the ends; a window of few rows is not."""
+    mask = noise((2111, 2057), share, 2)
+    mask[100:400, 1000:1300] = True
+    f = frame(mask.shape, *size)
+    wide = np.full((2111, 2080), -1, dtype=dtype)
+    got = mask_distance_array(mask, f, out=wide[:, 5:2062], threads=2)
+    assert got.nbytes >= 2**24
+    assert np.all(wide[:, :5] == -1)
+    assert np.all(wide[:, 2062:] == -1)
+    for r in range(0, 2111, 300):
+        part = (r, 0, min(300, 2111 - r), 2057)
+        np.testing.assert_array_equal(got[r : r + 300], mask_distance_array(mask, f, dtype=dtype, window=part))
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 2])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_feature_more_than_the_descent_takes_changes_no_bit(more, threads):
+    """The scan gives up above cells / 700 + 16 boundary cells, wherever it meets them."""
+    shape = (300, 200)
+    count = shape[0] * shape[1] // 700 + 16 + more
+    at = np.random.default_rng(4).permutation(shape[0] * shape[1] // 9)[:count]
+    mask = np.zeros(shape, dtype=bool)
+    mask.ravel()[at * 9] = True
+    f = frame(shape, 3.3, 3.3)
+    np.testing.assert_array_equal(mask_distance_array(mask, f, dtype="float64", threads=threads), brute(mask, 3.3, 3.3))
+
+
+@pytest.mark.parametrize("place", [0, 63, 64, 65, 127, 128, 189, 190])
+def test_features_at_the_edges_of_the_scan_s_blocks(place):
+    for turned in (False, True):
+        mask = np.zeros((130, 191), dtype=bool)
+        mask[64, place] = mask[0, place] = True
+        mask[60:63, max(place - 1, 0) : place + 2] = True
+        check(mask.T.copy() if turned else mask, 3.3, 3.3)

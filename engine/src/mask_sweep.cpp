@@ -11,10 +11,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "rtmdx/clones.hpp"
 #include "rtmdx/mask_parts.hpp"
+#include "rtmdx/mask_rows.hpp"
 #include "rtmdx/parallel.hpp"
 
 namespace rtmdx::mask {
@@ -22,9 +24,6 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr std::int64_t band_rows = 64;
-constexpr std::size_t block = 64;    // columns that share a search
-constexpr std::size_t nearby = 48;   // columns either way that the search tries
-constexpr std::uint8_t far = 250;    // vertical distances saturate here: far^2 + nearby^2 < 2^16
 constexpr std::int32_t longest = 1 << 29;  // more rows than any mask here has
 constexpr std::int32_t no_row_above = -longest, no_row_below = 2 * longest - 1;
 constexpr std::int64_t none = -1;
@@ -88,144 +87,6 @@ RTMDX_CLONES void squares(const std::uint8_t* up, const std::uint8_t* down, std:
   }
 }
 
-// best[i] = min over |k| < nearby of k^2 + g2[i + k]; stops once no k further off can change a cell, that is when the
-// largest best is at most `settled`. Returns whether it got there.
-RTMDX_CLONES bool search(const std::uint16_t* g2, std::uint16_t* best) {
-  std::memcpy(best, g2, block * sizeof *best);
-  for (std::size_t k = 1; k <= nearby; k += 4) {
-    std::uint16_t most = 0;
-    for (std::size_t i = 0; i < block; ++i) {
-      std::uint16_t b = best[i];
-      for (std::size_t j = 0; j < 4; ++j) {
-        const std::uint16_t left = *(g2 + i - k - j), right = *(g2 + i + k + j);
-        const auto v = static_cast<std::uint16_t>((left < right ? left : right) + (k + j) * (k + j));
-        b = v < b ? v : b;
-      }
-      best[i] = b;
-      most = b > most ? b : most;
-    }
-    if (most <= (k + 4) * (k + 4)) return true;
-  }
-  return false;
-}
-
-RTMDX_CLONES bool search(const double* g2, double wx, double known, double* best) {
-  std::memcpy(best, g2, block * sizeof *best);
-  for (std::size_t k = 1; k <= nearby; k += 4) {
-    double most[8] = {};
-    const auto k0 = static_cast<double>(k);
-    const double w0 = (k0 * k0) * wx, w1 = ((k0 + 1) * (k0 + 1)) * wx, w2 = ((k0 + 2) * (k0 + 2)) * wx,
-                 w3 = ((k0 + 3) * (k0 + 3)) * wx;
-    const double* l = g2 - k;
-    const double* r = g2 + k;
-    for (std::size_t i = 0; i < block; i += 8) {
-      for (std::size_t m = 0; m < 8; ++m) {
-        const std::size_t c = i + m;
-        const double a0 = (l[c] < r[c] ? l[c] : r[c]) + w0;
-        const double a1 = (*(l + c - 1) < r[c + 1] ? *(l + c - 1) : r[c + 1]) + w1;
-        const double a2 = (*(l + c - 2) < r[c + 2] ? *(l + c - 2) : r[c + 2]) + w2;
-        const double a3 = (*(l + c - 3) < r[c + 3] ? *(l + c - 3) : r[c + 3]) + w3;
-        const double a = a0 < a1 ? a0 : a1, b = a2 < a3 ? a2 : a3;
-        const double v = a < b ? a : b;
-        best[c] = v < best[c] ? v : best[c];
-        most[m] = best[c] > most[m] ? best[c] : most[m];
-      }
-    }
-    const double largest = *std::max_element(most, most + 8);
-    const double next = ((k0 + 4) * (k0 + 4)) * wx;
-    if (largest <= next && largest < known) return true;
-  }
-  return false;
-}
-
-constexpr std::size_t chunk = 32;
-
-// v[i] = (at - (x + i))^2 wx + g2[i]; returns the first index of the smallest.
-RTMDX_CLONES std::size_t winner(const double* g2, std::size_t n, double at_minus_x, double wx, double* value) {
-  double least = infinity;
-  std::size_t where = 0;
-  for (std::size_t i = 0; i < n; i += chunk) {
-    double v[chunk];
-    const std::size_t m = n - i < chunk ? n - i : chunk;
-    if (m == chunk) {
-      for (std::size_t j = 0; j < chunk; ++j) {
-        const double e = at_minus_x - static_cast<double>(static_cast<int>(i + j));
-        v[j] = (e * e) * wx + g2[i + j];
-      }
-    } else {
-      for (std::size_t j = 0; j < chunk; ++j) v[j] = infinity;
-      for (std::size_t j = 0; j < m; ++j) {
-        const double e = at_minus_x - static_cast<double>(static_cast<int>(i + j));
-        v[j] = (e * e) * wx + g2[i + j];
-      }
-    }
-    double best[8];
-    for (std::size_t j = 0; j < 8; ++j) best[j] = v[j];
-    for (std::size_t j = 8; j < chunk; j += 8) {
-      for (std::size_t k = 0; k < 8; ++k) best[k] = v[j + k] < best[k] ? v[j + k] : best[k];
-    }
-    double b = best[0];
-    for (std::size_t k = 1; k < 8; ++k) b = best[k] < b ? best[k] : b;
-    if (b < least) {
-      least = b;
-      for (std::size_t j = 0; j < chunk; ++j) {
-        if (v[j] == b) {
-          where = i + j;
-          break;
-        }
-      }
-    }
-  }
-  *value = least;
-  return where;
-}
-
-constexpr std::size_t leaf = 8;
-
-// best[i] = min over the candidates of (x + i - candidate)^2 wx + g2[candidate]
-RTMDX_CLONES void all_pairs(const double* g2, std::size_t n, double x_minus_first, double wx, double* best) {
-  double b[leaf];
-  for (double& v : b) v = infinity;
-  for (std::size_t j = 0; j < n; ++j) {
-    const double x = x_minus_first - static_cast<double>(static_cast<int>(j));
-    for (std::size_t i = 0; i < leaf; ++i) {
-      const double e = x + static_cast<double>(i);
-      const double v = (e * e) * wx + g2[j];
-      b[i] = v < b[i] ? v : b[i];
-    }
-  }
-  std::memcpy(best, b, sizeof b);
-}
-
-struct Row {
-  const double* g2;  // of every column, +inf for an empty one
-  double wx;
-  bool ordered;  // winners never fall from left to right, rounding and all
-  double* d2;    // d2[c], with room for `leaf` values past the end
-};
-
-// d2 of columns [a, b), with candidates [low, high].
-void conquer(const Row& row, std::int64_t a, std::int64_t b, std::int64_t low, std::int64_t high, Poll& poll) {
-  while (b - a > static_cast<std::int64_t>(leaf)) {
-    const std::int64_t middle = a + (b - a) / 2;
-    const auto n = static_cast<std::size_t>(high - low + 1);
-    if (n * static_cast<std::size_t>(b - a) > 100000) poll();
-    const std::int64_t split =
-        low + static_cast<std::int64_t>(
-                  winner(row.g2 + low, n, static_cast<double>(middle - low), row.wx, row.d2 + middle));
-    if (row.ordered) {
-      conquer(row, a, middle, low, split, poll);
-      low = split;
-    } else {
-      conquer(row, a, middle, low, high, poll);
-    }
-    a = middle + 1;
-  }
-  double best[leaf];
-  all_pairs(row.g2 + low, static_cast<std::size_t>(high - low + 1), static_cast<double>(a - low), row.wx, best);
-  std::copy_n(best, b - a, row.d2 + a);
-}
-
 // For every band and column: the nearest row with a feature above the band and below it, or none.
 struct Columns {
   std::vector<std::int32_t> above, below;
@@ -238,9 +99,12 @@ Columns scan_columns(const MaskView& mask, const Run& run) {
   std::vector<std::uint8_t> last(bands * cols, static_cast<std::uint8_t>(band_rows));
   parallel_for(bands, run, [&](std::size_t band, Poll& poll) {
     const std::int64_t r0 = static_cast<std::int64_t>(band) * band_rows;
+    Pieces pieces(poll);
     for (std::int64_t r = r0; r < std::min(r0 + band_rows, mask.rows); ++r) {
-      if (cols > 100000) poll();
-      ends(mask.row(r), cols, static_cast<std::uint8_t>(r - r0), first.data() + band * cols, last.data() + band * cols);
+      pieces(cols, [&](std::size_t a, std::size_t b) {
+        ends(mask.row(r) + a, b - a, static_cast<std::uint8_t>(r - r0), first.data() + band * cols + a,
+             last.data() + band * cols + a);
+      });
     }
   });
   Columns columns;
@@ -266,13 +130,16 @@ Columns scan_columns(const MaskView& mask, const Run& run) {
   return columns;
 }
 
+// Not initialised: clearing gigabytes for a band of a wide raster would be one long step.
+template <class V>
+using Plain = std::unique_ptr<V[]>;
+
 struct Scratch {
-  std::vector<std::uint8_t> up, down;  // vertical distance to the nearest feature above and below, saturated
+  Plain<std::uint8_t> up, down;  // vertical distance to the nearest feature above and below, saturated
   std::vector<std::uint16_t> g16;
   std::vector<double> g64;
-  std::vector<std::int32_t> row_above, row_below;  // exact, per row of the band, made only where needed
+  Plain<std::int32_t> row_above, row_below;  // exact, per row of the band, made only where needed
   std::vector<double> far_g2, far_d2;
-  bool exact_rows = false;
 };
 
 template <class T>
@@ -297,10 +164,10 @@ class Sweep {
   void band(std::int64_t r0, Poll& poll) const;
 
  private:
-  void row(std::int64_t r, std::int64_t r0, Scratch& s, Poll& poll) const;
+  void row(std::int64_t r, std::int64_t r0, Scratch& s, Pieces& pieces, Poll& poll) const;
   bool search_block(std::int64_t r, std::int64_t c0, std::int64_t from, std::int64_t to, const Scratch& s) const;
   void finish_run(std::int64_t r, std::int64_t r0, std::int64_t a, std::int64_t b, Scratch& s, Poll& poll) const;
-  void exact_rows(std::int64_t r0, Scratch& s) const;
+  void exact_rows(std::int64_t r0, Scratch& s, Poll& poll) const;
 
   const Problem<T>& p_;
   Metric m_;
@@ -316,20 +183,23 @@ void Sweep<T>::band(std::int64_t r0, Poll& poll) const {
   const std::int64_t r1 = std::min(r0 + band_rows, mask.rows);
   const auto n = static_cast<std::size_t>(r1 - r0);
   Scratch s;
-  s.up.resize((n + 1) * cols_);
-  s.down.resize((n + 1) * cols_);
+  s.up.reset(new std::uint8_t[(n + 1) * cols_]);
+  s.down.reset(new std::uint8_t[(n + 1) * cols_]);
+  Pieces pieces(poll);
   const std::size_t base = static_cast<std::size_t>(r0 / band_rows) * cols_;
-  for (std::size_t c = 0; c < cols_; ++c) {  // row r0 - 1, and row r1
-    const std::int64_t above = columns_.above[base + c], below = columns_.below[base + c];
-    s.up[c] = static_cast<std::uint8_t>(std::min<std::int64_t>(r0 - 1 - above, far));
-    s.down[n * cols_ + c] = static_cast<std::uint8_t>(std::min<std::int64_t>(below - r1, far));
-  }
-  for (std::size_t i = 0; i < n; ++i) {
-    step(mask.row(r0 + static_cast<std::int64_t>(i)), s.up.data() + i * cols_, cols_, s.up.data() + (i + 1) * cols_);
-  }
-  for (std::size_t i = n; i-- > 0;) {
-    step(mask.row(r0 + static_cast<std::int64_t>(i)), s.down.data() + (i + 1) * cols_, cols_, s.down.data() + i * cols_);
-  }
+  pieces(cols_, [&](std::size_t from, std::size_t to) {
+    for (std::size_t c = from; c < to; ++c) {  // row r0 - 1, and row r1
+      const std::int64_t above = columns_.above[base + c], below = columns_.below[base + c];
+      s.up[c] = static_cast<std::uint8_t>(std::min<std::int64_t>(r0 - 1 - above, far));
+      s.down[n * cols_ + c] = static_cast<std::uint8_t>(std::min<std::int64_t>(below - r1, far));
+    }
+  });
+  const auto walk = [&](std::size_t i, std::uint8_t* before, std::uint8_t* now) {
+    const std::uint8_t* cells = mask.row(r0 + static_cast<std::int64_t>(i));
+    pieces(cols_, [&](std::size_t a, std::size_t b) { step(cells + a, before + a, b - a, now + a); });
+  };
+  for (std::size_t i = 0; i < n; ++i) walk(i, s.up.get() + i * cols_, s.up.get() + (i + 1) * cols_);
+  for (std::size_t i = n; i-- > 0;) walk(i, s.down.get() + (i + 1) * cols_, s.down.get() + i * cols_);
   const std::size_t padded = cols_ + 2 * nearby + block;
   if (m_.square()) {
     s.g16.assign(padded, static_cast<std::uint16_t>(far * far));
@@ -337,32 +207,39 @@ void Sweep<T>::band(std::int64_t r0, Poll& poll) const {
     s.g64.assign(padded, infinity);
   }
   const std::int64_t first = std::max(r0, p_.window.row0), last = std::min(r1, p_.window.row1());
-  for (std::int64_t r = first; r < last; ++r) row(r, r0, s, poll);
+  for (std::int64_t r = first; r < last; ++r) row(r, r0, s, pieces, poll);
 }
 
 template <class T>
-void Sweep<T>::row(std::int64_t r, std::int64_t r0, Scratch& s, Poll& poll) const {
+void Sweep<T>::row(std::int64_t r, std::int64_t r0, Scratch& s, Pieces& pieces, Poll& poll) const {
   const auto i = static_cast<std::size_t>(r - r0);
-  const std::uint8_t* up = s.up.data() + (i + 1) * cols_;
-  const std::uint8_t* down = s.down.data() + i * cols_;
-  if (m_.square()) {
-    squares(up, down, cols_, s.g16.data() + nearby);
-  } else {
-    squares(up, down, cols_, m_.wy, s.g64.data() + nearby);
-  }
+  const std::uint8_t* up = s.up.get() + (i + 1) * cols_;
+  const std::uint8_t* down = s.down.get() + i * cols_;
+  pieces(cols_, [&](std::size_t a, std::size_t b) {
+    if (m_.square()) {
+      squares(up + a, down + a, b - a, s.g16.data() + nearby + a);
+    } else {
+      squares(up + a, down + a, b - a, m_.wy, s.g64.data() + nearby + a);
+    }
+  });
   const std::int64_t c0 = p_.window.col0, c1 = p_.window.col1();
   std::int64_t open = none;  // first column of a run of blocks that the search left open
-  for (std::int64_t c = c0; c < c1; c += static_cast<std::int64_t>(block)) {
-    const std::int64_t end = std::min(c + static_cast<std::int64_t>(block), c1);
-    // The last block of a row starts early, so that it is whole.
-    const std::int64_t start = std::min(c, static_cast<std::int64_t>(cols_) - static_cast<std::int64_t>(block));
-    if (start >= 0 && search_block(r, start, c, end, s)) {
-      if (open != none) finish_run(r, r0, open, c, s, poll);
-      open = none;
-    } else if (open == none) {
-      open = c;
+  const auto blocks = [&](std::int64_t from, std::int64_t to) {
+    for (std::int64_t c = from; c < to; c += static_cast<std::int64_t>(block)) {
+      const std::int64_t end = std::min(c + static_cast<std::int64_t>(block), to);
+      // The last block of a row starts early, so that it is whole.
+      const std::int64_t start = std::min(c, static_cast<std::int64_t>(cols_) - static_cast<std::int64_t>(block));
+      if (start >= 0 && search_block(r, start, c, end, s)) {
+        if (open != none) finish_run(r, r0, open, c, s, poll);
+        open = none;
+      } else if (open == none) {
+        open = c;
+      }
     }
-  }
+  };
+  pieces(static_cast<std::size_t>(c1 - c0), [&](std::size_t from, std::size_t to) {
+    blocks(c0 + static_cast<std::int64_t>(from), c0 + static_cast<std::int64_t>(to));
+  });
   if (open != none) finish_run(r, r0, open, c1, s, poll);
 }
 
@@ -386,24 +263,27 @@ bool Sweep<T>::search_block(std::int64_t r, std::int64_t c0, std::int64_t from, 
 }
 
 template <class T>
-void Sweep<T>::exact_rows(std::int64_t r0, Scratch& s) const {
+void Sweep<T>::exact_rows(std::int64_t r0, Scratch& s, Poll& poll) const {
   const MaskView& mask = p_.mask;
   const auto n = static_cast<std::size_t>(std::min(r0 + band_rows, mask.rows) - r0);
   const std::size_t base = static_cast<std::size_t>(r0 / band_rows) * cols_;
-  s.row_above.resize(n * cols_);
-  s.row_below.resize(n * cols_);
+  s.row_above.reset(new std::int32_t[n * cols_]);
+  s.row_below.reset(new std::int32_t[n * cols_]);
+  Pieces pieces(poll);
   const std::int32_t* before = columns_.above.data() + base;
-  const auto pass = [&](std::size_t i, std::vector<std::int32_t>& rows) {
+  const auto pass = [&](std::size_t i, std::int32_t* now) {
     const std::int64_t r = r0 + static_cast<std::int64_t>(i);
-    carry(mask.row(r), before, cols_, static_cast<std::int32_t>(r), rows.data() + i * cols_);
-    before = rows.data() + i * cols_;
+    const std::uint8_t* cells = mask.row(r);
+    pieces(cols_, [&](std::size_t a, std::size_t b) {
+      carry(cells + a, before + a, b - a, static_cast<std::int32_t>(r), now + a);
+    });
+    before = now;
   };
-  for (std::size_t i = 0; i < n; ++i) pass(i, s.row_above);
+  for (std::size_t i = 0; i < n; ++i) pass(i, s.row_above.get() + i * cols_);
   before = columns_.below.data() + base;
-  for (std::size_t i = n; i-- > 0;) pass(i, s.row_below);
+  for (std::size_t i = n; i-- > 0;) pass(i, s.row_below.get() + i * cols_);
   s.far_g2.resize(cols_);
   s.far_d2.resize(cols_ + leaf);
-  s.exact_rows = true;
 }
 
 // Columns [a, b) of row r by divide and conquer.
@@ -411,9 +291,9 @@ template <class T>
 void Sweep<T>::finish_run(std::int64_t r, std::int64_t r0, std::int64_t a, std::int64_t b, Scratch& s,
                           Poll& poll) const {
   poll();
-  if (!s.exact_rows) exact_rows(r0, s);
-  const std::int32_t* above = s.row_above.data() + static_cast<std::size_t>(r - r0) * cols_;
-  const std::int32_t* below = s.row_below.data() + static_cast<std::size_t>(r - r0) * cols_;
+  if (!s.row_above) exact_rows(r0, s, poll);
+  const std::int32_t* above = s.row_above.get() + static_cast<std::size_t>(r - r0) * cols_;
+  const std::int32_t* below = s.row_below.get() + static_cast<std::size_t>(r - r0) * cols_;
   const auto at = static_cast<std::int32_t>(r);
   const auto measure = [&](std::int64_t from, std::int64_t to) {
     vertical(above + from, below + from, static_cast<std::size_t>(to - from), at, m_.wy, s.far_g2.data() + from);

@@ -6,8 +6,10 @@
 // bits are the same whether d2 was held in float (exact below 2^24) or in double.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "rtmdx/mask_distance.hpp"
 
@@ -25,21 +27,53 @@ struct Problem {
   MaskView mask;
   Window window;
   Metric metric;
-  bool interior;  // there are feature cells with features on all four sides, which no candidate stands for
   RasterView<T> out;
 
   T* row(std::int64_t r, std::int64_t c) const { return out.row(r - window.row0) + (c - window.col0); }
 };
 
-// Feature cells with a neighbour (of four) that is none: the only ones that can be nearest to another cell.
-struct Counts {
-  std::size_t features = 0;
-  std::size_t boundary = 0;
+// Cuts long rows in pieces and polls once for every so many cells, however they are spread over calls.
+class Pieces {
+ public:
+  static constexpr std::size_t cells = std::size_t{1} << 18;
+
+  explicit Pieces(Poll& poll) : poll_(poll) {}
+
+  // body(from, to) for every piece of [0, n)
+  template <class Body>
+  void operator()(std::size_t n, const Body& body) {
+    for (std::size_t from = 0; from < n; from += cells) {
+      const std::size_t to = std::min(from + cells, n);
+      body(from, to);
+      done_ += to - from;
+      if (done_ < cells) continue;
+      done_ = 0;
+      poll_();
+    }
+  }
+
+ private:
+  Poll& poll_;
+  std::size_t done_ = 0;
 };
 
-// Few boundary cells: candidate-pruning descent over tiles.
+struct Cell {
+  std::int32_t row, col;
+};
+
+// Feature cells with a neighbour (of four) that is none: the only ones that can be nearest to another cell.
+struct Boundary {
+  std::vector<std::vector<Cell>> bands;  // in the order of rows, then columns
+  std::size_t size = 0;
+  std::size_t features = 0;  // feature cells in all
+  bool few = true;           // no more than the limit; else the scan stopped early and the rest says nothing
+};
+
+Boundary scan(const MaskView& mask, std::size_t limit, const Run& run);
+
+// Few boundary cells: candidate-pruning descent over tiles. `boundary` is taken.
 template <class T>
-void descend(const Problem<T>& problem, std::size_t boundary, const Run& run);
+void descend(const Problem<T>& problem, Boundary boundary, const Run& run);
 
 // Many: distance along columns, then the lower envelope of parabolas along rows.
 template <class T>
