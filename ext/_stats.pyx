@@ -40,6 +40,10 @@ cdef extern from "rtmdx/code_sums.hpp" namespace "rtmdx" nogil:
     void c_lane_histogram "rtmdx::lane_histogram"(
         const PackedRows &rows, const double *weight, double *hist) except +
 
+    void c_lane_histogram_of "rtmdx::lane_histogram_of"(
+        const PackedRows &rows, const int32_t *pattern, const double *share, const double *weight,
+        double *hist) except +
+
     cdef struct Unpacking:
         const int32_t *place
         const int64_t *start
@@ -271,6 +275,35 @@ def lane_histogram(
     rows.words, rows.offsets = &words[0, 0], &offsets[0]
     with nogil:
         c_lane_histogram(rows, &weight[0, 0], &hist[0, 0])
+
+
+def lane_histogram_of(
+    const uint16_t[:, ::1] words,
+    const int32_t[::1] offsets,
+    const int32_t[::1] pattern,
+    const double[:, ::1] share,
+    const double[:, ::1] weight,
+    double[:, ::1] hist,
+):
+    """Fill `hist` (n_entries, 4) with the sums of ``weight[i] * share[pattern[i]]`` by word and value."""
+    cdef PackedRows rows
+    rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
+    if rows.n_words == 0 or rows.n_rows == 0:
+        hist[:, :] = 0.0
+        return
+    rows.words, rows.offsets = &words[0, 0], &offsets[0]
+    with nogil:
+        c_lane_histogram_of(rows, &pattern[0], &share[0, 0], &weight[0, 0], &hist[0, 0])
+
+
+def sum_lanes(const int32_t[::1] pattern, const double[:, ::1] weight, double[:, ::1] out):
+    """Fill ``out[p]`` with the sum of `weight` (n_rows, 4) over the rows of pattern p."""
+    cdef Py_ssize_t i, f
+    with nogil:
+        out[:, :] = 0.0
+        for i in range(pattern.shape[0]):
+            for f in range(4):
+                out[pattern[i], f] += weight[i, f]
 
 
 def lane_table(

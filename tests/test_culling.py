@@ -38,7 +38,7 @@ def glum_fit(x, y, l1: float, l2: float, nonnegative: bool = True):
 
 
 def solver_of(design: Design, y, nonnegative: bool = True) -> LaneSolver:
-    return Fits(tabulate(design, y.astype(float))).solver([None], nonnegative, lambda: False)
+    return Fits(tabulate(design, y.astype(float))).solver((None,), nonnegative, lambda: False)
 
 
 def dense_violation(x, y, b0: float, beta, l1: float, l2: float) -> float:

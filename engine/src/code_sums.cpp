@@ -111,17 +111,20 @@ void lane_means(const PackedRows& rows, const double* table, const double* weigh
   }
 }
 
-RTMDX_CLONES
-void lane_histogram(const PackedRows& rows, const double* weight, double* hist) {
-  std::memset(hist, 0, static_cast<std::size_t>(rows.offsets[rows.n_words]) * lanes * sizeof *hist);
+namespace {
+
+// Add the weights of n rows, whose first is `start`, to the words' entries. Four tables at a time: one waits for its sum
+// while the others add.
+[[gnu::always_inline]] inline void add_rows(const PackedRows& rows, std::int64_t start, std::int64_t n,
+                                            const double* weight, double* hist) {
   std::int64_t w = 0;
-  for (; w + 4 <= rows.n_words; w += 4) {  // four tables at a time: one waits for its sum while the others add
-    const std::uint16_t* c = rows.words + w * rows.n_rows;
+  for (; w + 4 <= rows.n_words; w += 4) {
+    const std::uint16_t* c = rows.words + w * rows.n_rows + start;
     double* h0 = hist + lanes * rows.offsets[w];
     double* h1 = hist + lanes * rows.offsets[w + 1];
     double* h2 = hist + lanes * rows.offsets[w + 2];
     double* h3 = hist + lanes * rows.offsets[w + 3];
-    for (std::int64_t i = 0; i < rows.n_rows; ++i) {
+    for (std::int64_t i = 0; i < n; ++i) {
       const Four x = load4(weight + lanes * i);
       double* a = h0 + lanes * c[i];
       double* b = h1 + lanes * c[i + rows.n_rows];
@@ -134,12 +137,35 @@ void lane_histogram(const PackedRows& rows, const double* weight, double* hist) 
     }
   }
   for (; w < rows.n_words; ++w) {
-    const std::uint16_t* c = rows.words + w * rows.n_rows;
+    const std::uint16_t* c = rows.words + w * rows.n_rows + start;
     double* h = hist + lanes * rows.offsets[w];
-    for (std::int64_t i = 0; i < rows.n_rows; ++i) {
+    for (std::int64_t i = 0; i < n; ++i) {
       double* a = h + lanes * c[i];
       store4(a, load4(a) + load4(weight + lanes * i));
     }
+  }
+}
+
+}  // namespace
+
+RTMDX_CLONES
+void lane_histogram(const PackedRows& rows, const double* weight, double* hist) {
+  std::memset(hist, 0, static_cast<std::size_t>(rows.offsets[rows.n_words]) * lanes * sizeof *hist);
+  add_rows(rows, 0, rows.n_rows, weight, hist);
+}
+
+RTMDX_CLONES
+void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* share, const double* weight,
+                       double* hist) {
+  alignas(32) double block[block_rows * lanes];
+  std::memset(hist, 0, static_cast<std::size_t>(rows.offsets[rows.n_words]) * lanes * sizeof *hist);
+  for (std::int64_t start = 0; start < rows.n_rows; start += block_rows) {
+    const std::int64_t n = std::min(block_rows, rows.n_rows - start);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double *of = share + lanes * pattern[start + i], *in = weight + lanes * (start + i);
+      for (std::int64_t f = 0; f < lanes; ++f) block[lanes * i + f] = in[f] * of[f];
+    }
+    add_rows(rows, start, n, block, hist);
   }
 }
 

@@ -23,6 +23,10 @@ void lane_means(const PackedRows& rows, const double* table, const double* weigh
 // hist[entry] = sum of weight over the rows that have the entry (four lanes).
 void lane_histogram(const PackedRows& rows, const double* weight, double* hist);
 
+// hist[entry] = sum of weight[i] share[pattern[i]] over the rows that have the entry (four lanes).
+void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* share, const double* weight,
+                       double* hist);
+
 // How words unpack: word w has width[w] blocks. Entry c of word w stands for one code of each of them; the places of these
 // codes in a table over the codes of all blocks are place[start[w] + (c - offsets[w]) * width[w]] and the width[w] - 1
 // that follow. The codes of word w's blocks are codes[w] .. codes[w + 1] - 1 of that table.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.model.penalized import LANES, Lane, LaneSolver
+from rtmdx.model.penalized import LANES, Lanes, LaneSolver
 from rtmdx.model.rows import RowTable
 from rtmdx.model.words import LOOKUP_CODES, Words
 
@@ -25,6 +25,7 @@ class Fits:
 
     def __init__(self, table: RowTable) -> None:
         self.table = table
+        self._lanes: dict[tuple[int | None, ...], Lanes] = {}
         self.every = Words(table, np.arange(table.layout.n_variables), LOOKUP_CODES)
         self.n_groups = len(table.group_cells)
         sums = self._xty([table.events_by_row(g) for g in range(self.n_groups)])
@@ -46,29 +47,34 @@ class Fits:
             out += [np.ascontiguousarray(sums[:, f]) for f in range(len(part))]
         return out
 
-    def lane(self, group: int | None) -> Lane:
-        """The fit to all cells, or to those outside a group. Sums of counts are whole: differences are exact."""
+    def lanes(self, bundle: tuple[int | None, ...]) -> Lanes:
+        """The fits to all cells (None), or outside a group. Sums of counts are whole, so differences are exact."""
+        if bundle in self._lanes:
+            return self._lanes[bundle]
         t = self.table
-        if group is None:
-            return Lane(t.exposure, np.zeros(t.n_rows), self.whole, t.n_events, t.n_cells)
-        rest = t.exposure * t.share[group] if t.share is not None else t.group_exposure[group]
-        return Lane(
-            t.exposure - rest,
-            rest,
-            self.whole - self.held_xty[group],
-            t.n_events - float(self.held_events[group]),
-            t.n_cells - float(t.group_cells[group]),
-        )
+        p = t.layout.n_variables
+        exposure, rest, xty = np.zeros((t.n_rows, LANES)), np.zeros((t.n_rows, LANES)), np.zeros((p, LANES))
+        events, n = np.ones(LANES), np.ones(LANES)
+        for f, group in enumerate(bundle):
+            exposure[:, f], xty[:, f], events[f], n[f] = t.exposure, self.whole, t.n_events, t.n_cells
+            if group is not None:
+                rest[:, f] = t.exposure * t.share[group] if t.share is not None else t.group_exposure[group]
+                exposure[:, f] -= rest[:, f]
+                xty[:, f] -= self.held_xty[group]
+                events[f] -= self.held_events[group]
+                n[f] -= t.group_cells[group]
+        self._lanes[bundle] = Lanes(len(bundle), exposure, rest, xty, events, n)
+        return self._lanes[bundle]
 
-    def bundles(self) -> list[list[int | None]]:
+    def bundles(self) -> list[tuple[int | None, ...]]:
         """The fits dealt to as few solvers as their lanes allow, evenly: the same for any number of threads."""
         fits: list[int | None] = [None, *range(self.n_groups)]
         n = -(-len(fits) // LANES)
-        return [fits[i * len(fits) // n : (i + 1) * len(fits) // n] for i in range(n)]
+        return [tuple(fits[i * len(fits) // n : (i + 1) * len(fits) // n]) for i in range(n)]
 
-    def solver(self, bundle: list[int | None], nonnegative: bool, cancelled: Callable[[], bool]) -> LaneSolver:
+    def solver(self, bundle: tuple[int | None, ...], nonnegative: bool, cancelled: Callable[[], bool]) -> LaneSolver:
         """A solver of some of the fits."""
-        lanes = [self.lane(group) for group in bundle]
+        lanes = self.lanes(bundle)
         return LaneSolver(self.table, self.every, lanes, nonnegative=nonnegative, cancelled=cancelled)
 
     def deviance(self, solver: LaneSolver, lane: int, group: int) -> float:
@@ -82,7 +88,7 @@ class Fits:
 class PathTask:
     """Some fits along the path of one ridge, or mixing, value."""
 
-    def __init__(self, fits: Fits, bundle: list[int | None], solver: LaneSolver, l1: Float, l2: Float) -> None:
+    def __init__(self, fits: Fits, bundle: tuple[int | None, ...], solver: LaneSolver, l1: Float, l2: Float) -> None:
         self.fits, self.bundle, self.solver, self.l1, self.l2 = fits, bundle, solver, l1, l2
         self.deviance: dict[int, list[float]] = {g: [] for g in bundle if g is not None}
         self.coefficients: list[Float] = []

@@ -253,16 +253,16 @@ def cull_table(
         progress("culling", 0, total_fits)
     stop = threading.Event()
     fits = Fits(table)
-    whole = fits.solver([None], nonnegative, stop.is_set)
-    lambda_max = whole.largest_slope(0)
+    bundles = fits.bundles()
+    null = fits.solver(bundles[0], nonnegative, stop.is_set)
+    lambda_max = null.largest_slope(0)
     if lambda_max <= 1e-12 * table.n_events / table.n_cells:  # nothing but rounding
-        return _nothing(table, values, float(whole.intercept[0]), summary, rule)
+        return _nothing(table, values, float(null.intercept[0]), summary, rule)
     shape = np.geomspace(1.0, min_ratio, n_penalties)
     groups: list[list[PathTask]] = []
     for r, a in values:
         l1 = lambda_max * shape
         l2 = np.full(n_penalties, r) if a is None else l1 * ((1.0 - a) / a)
-        bundles = fits.bundles()
         groups.append([PathTask(fits, b, fits.solver(b, nonnegative, stop.is_set), l1, l2) for b in bundles])
     scale = tolerance * lambda_max
 
@@ -285,6 +285,7 @@ def cull_table(
     at, ridge_at = float(task.l1[chosen]), float(task.l2[chosen])
     start = np.zeros((table.layout.n_variables, 4))
     start[:, 0] = paths[p].coefficients[chosen]
+    whole = fits.solver((None,), nonnegative, stop.is_set)
     whole.restart(start)
     residual = whole.solve(at, ridge_at, at, at, 1e-4 * scale)
     if residual > scale:

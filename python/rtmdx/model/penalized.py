@@ -3,6 +3,8 @@
 Nothing here has a dense cells x variables matrix. Four fits, usually the complements of folds, are
 solved together: one look-up per word of packed codes gives four linear predictors, one histogram per
 word the gradients of all its variables, one joint histogram per pair of words their part of a Gram matrix.
+Steps are taken on the *patterns* of the working set, the rows it can tell apart; only the check of all
+variables after them goes through every row.
 
 The intercept has a closed form given the coefficients, b0 = log(Y / S), S = sum_i e_i exp(x_i'b), so
 it is profiled out and a fit minimises over b alone
@@ -16,7 +18,7 @@ earlier penalty or of a neighbouring fit, and is renewed when a step with it gai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,31 +29,33 @@ from rtmdx.errors import Cancelled, FitError
 from rtmdx.model.rows import RowTable
 from rtmdx.model.words import GRAM_CODES, LOOKUP_CODES, Words
 
-__all__ = ["LANES", "Lane", "LaneSolver"]
+__all__ = ["LANES", "LaneSolver", "Lanes"]
 
 Float = NDArray[np.float64]
 LANES = 4  # fits that ride in one pass: as many doubles as a register holds
 
 
 @dataclass(frozen=True, eq=False)
-class Lane:
-    """What one fit is fitted to, and scored on.
+class Lanes:
+    """What up to four fits are fitted to, and scored on. Lanes beyond `k` are empty.
 
     Attributes
     ----------
-    exposure, rest : float64 arrays, shape (n_rows,)
+    k : int
+    exposure, rest : float64 arrays, shape (n_rows, 4)
         Exposure of the cells fitted to, and of those left out.
-    xty : float64 array, shape (p,)
+    xty : float64 array, shape (p, 4)
         X'y over the cells fitted to.
-    events, n : float
+    events, n : float64 arrays, shape (4,)
         Events and cells fitted to; events > 0.
     """
 
+    k: int
     exposure: Float
     rest: Float
     xty: Float
-    events: float
-    n: float
+    events: Float
+    n: Float
 
 
 class LaneSolver:
@@ -62,8 +66,7 @@ class LaneSolver:
     rows : RowTable
     every : Words
         Words over all columns, for the optimality check.
-    lanes : sequence of Lane
-        One to four.
+    lanes : Lanes
     nonnegative : bool
     cancelled : callable
         Polled before every Newton step.
@@ -84,28 +87,18 @@ class LaneSolver:
         self,
         rows: RowTable,
         every: Words,
-        lanes: Sequence[Lane],
+        lanes: Lanes,
         *,
         nonnegative: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.rows, self.every, self.k = rows, every, len(lanes)
+        self.rows, self.every, self.lanes, self.k = rows, every, lanes, lanes.k
         self.nonnegative, self.cancelled = nonnegative, cancelled
         self.live = np.arange(LANES) < self.k
-        p = rows.layout.n_variables
-        self.weight, self.rest = np.zeros((rows.n_rows, LANES)), np.zeros((rows.n_rows, LANES))
-        self.xty = np.zeros((p, LANES))
-        self.events, self.n = np.ones(LANES), np.ones(LANES)
-        for f, lane in enumerate(lanes):
-            self.weight[:, f], self.rest[:, f], self.xty[:, f] = lane.exposure, lane.rest, lane.xty
-            self.events[f], self.n[f] = lane.events, lane.n
-        self.beta = np.zeros((p, LANES))
-        self.mean = self.weight.copy()
-        self.total, self.rest_total = self.weight.sum(axis=0), self.rest.sum(axis=0)
-        self.words = Words(rows, np.zeros(0, np.intp), LOOKUP_CODES)
-        self._working = np.zeros(p, dtype=bool)
-        self._gram_words: Words | None = None
-        self._hessian: list[Float | None] = [None] * LANES
+        self.xty, self.events, self.n = lanes.xty, lanes.events, lanes.n
+        self.beta = np.zeros_like(self.xty)
+        self._work_on(np.zeros(len(self.beta), dtype=bool))
+        self._move(np.zeros((0, LANES)))
         self._measure_all()
 
     @property
@@ -138,7 +131,10 @@ class LaneSolver:
         """The slopes of all variables at the current means."""
         self.slope = np.empty_like(self.xty)
         columns = self.every.columns
-        self.slope[columns] = self._steepness(self.every.sums(self.mean), self.xty[columns])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(self.weight > 0.0, self.mean / self.weight, 0.0)
+        sums = self.every.sums_of(self.pattern, share, self.lanes.exposure)
+        self.slope[columns] = self._steepness(sums, self.xty[columns])
 
     def violations(self, slope: Float, beta: Float, l1: float, l2: float) -> Float:
         """Distance of each variable from the optimality (KKT) conditions, by lane.
@@ -158,10 +154,23 @@ class LaneSolver:
         return keep
 
     def _work_on(self, keep: NDArray[np.bool_]) -> None:
+        """Take a working set: pack its codes, and collapse the rows to the patterns it can tell apart."""
         self._working = keep
-        self.words = Words(self.rows, np.flatnonzero(keep), LOOKUP_CODES)
-        self._gram_words = None
-        self._hessian = [None] * LANES
+        words = self.words = Words(self.rows, np.flatnonzero(keep), LOOKUP_CODES)
+        self._gram_words: Words | None = None
+        self._hessian: list[Float | None] = [None] * LANES
+        n = self.rows.n_rows
+        if len(words.words):
+            lines = np.ascontiguousarray(words.words.T).view(np.uint8)
+            self.pattern, self._first = _stats.collapse_rows(lines)
+        else:
+            self.pattern, self._first = np.zeros(n, np.int32), np.zeros(min(n, 1), np.int32)
+        words.keep(self._first)
+        self.weight, self.rest = np.empty((len(self._first), LANES)), np.empty((len(self._first), LANES))
+        _stats.sum_lanes(self.pattern, self.lanes.exposure, self.weight)
+        _stats.sum_lanes(self.pattern, self.lanes.rest, self.rest)
+        self.mean = np.empty_like(self.weight)
+        self.total, self.rest_total = np.empty(LANES), np.empty(LANES)
 
     def _move(self, beta: Float) -> None:
         """Compute means and totals for coefficients of the working set."""
@@ -206,6 +215,7 @@ class LaneSolver:
         keep = self._screen(l1, previous)
         if (keep & ~self._working).any():
             self._work_on(keep | self._screen(ahead, previous))
+            self._move(self.beta[self.words.columns])
         while True:
             residual = self._newton(l1, l2, tolerance)
             self._measure_all()
@@ -214,11 +224,13 @@ class LaneSolver:
             if not missed.any():
                 return max(residual, float(violation.max(initial=0.0)))
             self._work_on(self._working | missed)
+            self._move(self.beta[self.words.columns])
 
     def _renew(self) -> None:
         """Make the Gram matrices of all lanes at their means."""
         if self._gram_words is None:
             self._gram_words = Words(self.rows, self.words.columns, GRAM_CODES)
+            self._gram_words.keep(self._first)
             place = np.empty(self.rows.layout.n_variables, np.intp)
             place[self._gram_words.columns] = np.arange(len(self.words.columns))
             self._from_gram = place[self.words.columns]

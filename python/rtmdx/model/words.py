@@ -111,10 +111,23 @@ class Words:
         _stats.lane_table(self.place, self.offsets, self.width, blocks, out)
         return out
 
+    def keep(self, first: NDArray[np.int32]) -> None:
+        """Keep the rows at `first` only."""
+        self.words = np.ascontiguousarray(self.words[:, first])
+
     def sums(self, weight: Float) -> Float:
         """Return X'weight, shape (n_columns, 4), for a weight of the rows, shape (n_rows, 4)."""
         hist = np.empty((self.n_entries, 4))
         _stats.lane_histogram(self.words, self.offsets, weight, hist)
+        return self._decoded(hist)
+
+    def sums_of(self, pattern: NDArray[np.int32], share: Float, weight: Float) -> Float:
+        """Return X'(weight * share[pattern]), shape (n_columns, 4), for a share of each pattern and lane."""
+        hist = np.empty((self.n_entries, 4))
+        _stats.lane_histogram_of(self.words, self.offsets, pattern, share, weight, hist)
+        return self._decoded(hist)
+
+    def _decoded(self, hist: Float) -> Float:
         blocks = np.empty((len(self.decode), 4))
         _stats.lane_marginals(self.place, self.offsets, self.width, hist, blocks)
         out = np.empty((len(self.columns), 4))
