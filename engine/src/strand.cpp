@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "rtmdx/clones.hpp"
 #include "rtmdx/pair_kinds.hpp"
@@ -14,16 +15,66 @@ using pairs::Candidates;
 using pairs::Place;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double least_m = 0.1;  // nearer to the centre of curvature all are equally near
-constexpr double most_looked_at = 16.0;
-constexpr std::size_t samples = 12;
+constexpr double least_m = 0.05;        // nearer to the centre of curvature all are equally near
+constexpr double most_looked_at = 6.0;  // candidates on either side of a foot
+constexpr std::size_t samples = 24;
+constexpr std::size_t terms = 5;
+
+struct Sample {
+  double t, s;
+};
+
+// The polynomial of least squares; false if the samples do not tell one.
+bool least_squares(const Sample* at, std::size_t count, double* h) {
+  double a[terms][terms + 1] = {};
+  for (std::size_t k = 0; k < count; ++k) {
+    double power[terms] = {1.0};
+    for (std::size_t i = 1; i < terms; ++i) power[i] = power[i - 1] * at[k].t;
+    for (std::size_t i = 0; i < terms; ++i) {
+      for (std::size_t j = 0; j < terms; ++j) a[i][j] += power[i] * power[j];
+      a[i][terms] += power[i] * at[k].s;
+    }
+  }
+  for (std::size_t i = 0; i < terms; ++i) {
+    std::size_t best = i;
+    for (std::size_t k = i + 1; k < terms; ++k) best = std::fabs(a[k][i]) > std::fabs(a[best][i]) ? k : best;
+    std::swap(a[i], a[best]);
+    if (!(std::fabs(a[i][i]) > 1e-6)) return false;
+    for (std::size_t k = i + 1; k < terms; ++k) {
+      const double f = a[k][i] / a[i][i];
+      for (std::size_t j = i; j <= terms; ++j) a[k][j] -= f * a[i][j];
+    }
+  }
+  for (std::size_t i = terms; i-- > 0;) {
+    h[i] = a[i][terms];
+    for (std::size_t j = i + 1; j < terms; ++j) h[i] -= a[i][j] * h[j];
+    h[i] /= a[i][i];
+  }
+  return true;
+}
 
 }  // namespace
 
-// A parabola through three of some places, and how far others of them are off it.
-bool Strand::fit(const double* x, const double* y, std::size_t n, Line& line, double& half, double& off) {
+void Strand::Line::bound(double from, double to) {
+  low = from;
+  high = to;
+  const double unit = 1.0 / (half * half);
+  const auto second = [&](double v) { return (2.0 * h[2] + v * (6.0 * h[3] + v * 12.0 * h[4])) * unit; };
+  const double a = low / half, b = high / half, most = std::max(std::fabs(a), std::fabs(b));
+  hollow = std::min(second(a), second(b));
+  bulge = std::max(second(a), second(b));
+  const double turn = h[4] != 0.0 ? -h[3] / (4.0 * h[4]) : 0.0;
+  if (turn > a && turn < b) {
+    hollow = std::min(hollow, second(turn));
+    bulge = std::max(bulge, second(turn));
+  }
+  swing = 0.0;
+  for (std::size_t i = terms; i-- > 0;) swing = swing * most + std::fabs(h[i]);
+}
+
+// The curve of some of the places; false if they are off it.
+bool Strand::fit(const double* x, const double* y, std::size_t n, const Box& box, Line& line) {
   const std::size_t count = std::min(n, samples);
-  if (count < 3) return false;
   Place at[samples];
   for (std::size_t k = 0; k < count; ++k) {
     const std::size_t i = k * (n - 1) / (count - 1);
@@ -41,60 +92,51 @@ bool Strand::fit(const double* x, const double* y, std::size_t n, Line& line, do
   const Place a = farthest(at[0]), b = farthest(a);
   const double ex = b.x - a.x, ey = b.y - a.y, length = std::sqrt(ex * ex + ey * ey);
   if (!(length > 0.0) || !std::isfinite(length)) return false;
-  line = {0.5 * (a.x + b.x), 0.5 * (a.y + b.y), ex / length, ey / length, 0.0};
-  half = 0.5 * length;
-  double middle = infinity, sag = 0.0;
+  line = {0.5 * (a.x + b.x), 0.5 * (a.y + b.y), ex / length, ey / length, 0.5 * length, {}, true, 0, 0, 0, 0, 0};
+  Sample sample[samples];
+  double off = 0.0;
   for (std::size_t k = 0; k < count; ++k) {
-    const double t = line.t(at[k].x, at[k].y) / half;
-    if (std::fabs(t) < middle) {
-      middle = std::fabs(t);
-      sag = line.s(at[k].x, at[k].y) / (1.0 - t * t);
-    }
+    sample[k] = {line.t(at[k].x, at[k].y) / line.half, line.s(at[k].x, at[k].y)};
+    off = std::max(off, std::fabs(sample[k].s));
   }
-  if (middle > 0.5 || std::fabs(sag) > 0.3 * half) return false;
-  line.bend = -2.0 * sag / (half * half);
-  line.ox -= sag * line.uy;
-  line.oy += sag * line.ux;
+  line.bound(-line.half, line.half);
+  if (fine(line, view(line, box), off, n)) return true;
+  if (off > 0.5 * line.half || !least_squares(sample, count, line.h)) return false;
+  line.straight = false;
+  line.bound(-line.half, line.half);
   off = 0.0;
   for (std::size_t k = 0; k < count; ++k) {
-    const double t = line.t(at[k].x, at[k].y);
-    off = std::max(off, std::fabs(line.s(at[k].x, at[k].y) - 0.5 * line.bend * t * t));
+    off = std::max(off, std::fabs(sample[k].s - line.at(sample[k].t * line.half)));
   }
-  return true;
+  return fine(line, view(line, box), off, n);
 }
 
-Strand::View Strand::view(const Line& line, double half, const Box& box) {
-  double low = infinity, high = -infinity;
+Strand::View Strand::view(const Line& line, const Box& box) {
+  double low = infinity, high = -infinity, wide = 0.0;
   for (const Place p : {Place{box.x0, box.y0}, Place{box.x1, box.y0}, Place{box.x0, box.y1}, Place{box.x1, box.y1}}) {
     const double s = line.s(p.x, p.y);
     low = std::min(low, s);
     high = std::max(high, s);
+    wide = std::max(wide, std::fabs(line.t(p.x, p.y)));
   }
-  return {1.0 - std::max(line.bend * low, line.bend * high),
-          std::max(-low, high) + 0.5 * std::fabs(line.bend) * half * half};
+  double most = std::max(low * line.hollow, high * line.hollow);
+  most = std::max(most, std::max(low * line.bulge, high * line.bulge));
+  return {1.0 - most - line.swing * std::max(-line.hollow, line.bulge), std::max(-low, high) + line.swing, wide};
 }
 
-// Candidates off the line by eps widen what must be looked at, to sqrt(4 S eps / m) on either side.
-bool Strand::fine(const View& view, double eps, double half, std::size_t n, double allowance) {
+// Candidates off the curve by eps widen what must be looked at, to sqrt(4 |S - h| eps / m) on either side.
+bool Strand::fine(const Line& line, const View& view, double eps, std::size_t n) {
   if (!(view.flattest >= least_m)) return false;
-  const double reach = most_looked_at * half / static_cast<double>(n);
-  return 4.0 * view.farthest * eps <= allowance * view.flattest * reach * reach;
-}
-
-bool Strand::likely(const double* x, const double* y, std::size_t n, const Box& box) {
-  Line line;
-  double half = 0.0, off = 0.0;
-  return n >= 16 && fit(x, y, n, line, half, off) && fine(view(line, half, box), off, half, n, 16.0);
+  const double reach = most_looked_at * (line.high - line.low) / static_cast<double>(n);
+  return 4.0 * view.farthest * eps <= view.flattest * reach * reach;
 }
 
 bool Strand::lay(const Candidates& c, bool with_index, const Box& box, double scale) {
-  double half = 0.0, off = 0.0;
   const std::size_t n = size_ = c.size;
   points_ = c.points;
   const double* const ax = c.array(0);
   const double* const ay = c.array(1);
-  if (n < 16 || n >= std::numeric_limits<std::uint32_t>::max() || !fit(ax, ay, n, line_, half, off)) return false;
-  if (!fine(view(line_, half, box), off, half, n, 16.0)) return false;
+  if (n < samples || n >= std::numeric_limits<std::uint32_t>::max() || !fit(ax, ay, n, box, line_)) return false;
 
   // How far all are off it.
   const double* const bx = c.array(points_ ? 0 : 2);
@@ -105,47 +147,48 @@ bool Strand::lay(const Candidates& c, bool with_index, const Box& box, double sc
   }
   double* const ta = from_.data() + n;
   double* const tb = to_.data() + n;
-  double low = infinity, high = -infinity, longest = 0.0, t0 = infinity, t1 = -infinity, end = -infinity;
+  double low = infinity, high = -infinity, longest = 0.0, begin = infinity, last = -infinity, end = -infinity;
   for (std::size_t i = 0; i < n; ++i) {
     const double t = line_.t(ax[i], ay[i]), u = line_.t(bx[i], by[i]);
-    const double e = line_.s(ax[i], ay[i]) - 0.5 * line_.bend * t * t;
-    const double f = line_.s(bx[i], by[i]) - 0.5 * line_.bend * u * u;
+    const double e = line_.s(ax[i], ay[i]) - line_.at(t), f = line_.s(bx[i], by[i]) - line_.at(u);
     low = std::min(low, std::min(e, f));
     high = std::max(high, std::max(e, f));
     ta[i] = std::min(t, u);
     tb[i] = std::max(t, u);
     longest = std::max(longest, tb[i] - ta[i]);
-    t0 = std::min(t0, ta[i]);
-    t1 = std::max(t1, ta[i]);
+    begin = std::min(begin, ta[i]);
+    last = std::max(last, ta[i]);
     end = std::max(end, tb[i]);
   }
   const double shift = 0.5 * (low + high);
   line_.ox -= shift * line_.uy;
   line_.oy += shift * line_.ux;
-  half = std::max(std::fabs(t0), std::fabs(end));
-  const double tiny = 4e-14 * scale;  // above the rounding of t and s
-  // A straight segment leaves the parabola by its sagitta.
-  const double eps = 0.5 * (high - low) + 0.125 * std::fabs(line_.bend) * longest * longest + tiny;
-  const View seen = view(line_, half, box);
-  if (!fine(seen, eps, 0.5 * (end - t0), n, 1.0)) return false;
-  double wide = 0.0;
-  for (const Place p : {Place{box.x0, box.y0}, Place{box.x1, box.y0}, Place{box.x0, box.y1}, Place{box.x1, box.y1}}) {
-    wide = std::max(wide, std::fabs(line_.t(p.x, p.y)));
-  }
-  const double most = seen.farthest + wide + half;
+  line_.bound(begin, end);
+  const View seen = view(line_, box);
+  const double tiny = 4e-14 * scale;  // above the rounding of t, s and h
+  // A straight segment leaves the curve by its sagitta.
+  const double eps = 0.5 * (high - low) + 0.125 * std::max(-line_.hollow, line_.bulge) * longest * longest + tiny;
+  if (!fine(line_, seen, eps, n)) return false;
+  const double most = seen.farthest + seen.wide + std::max(std::fabs(begin), std::fabs(end));
   room_ = 2.0 * seen.farthest * eps + 2.0 * most * tiny + 4e-14 * most * most;
-
-  // Into buckets along the line, sorted.
-  first_ = t0;
-  last_ = end;
-  const auto buckets = static_cast<double>(n);
-  buckets_per_length_ = t1 > t0 ? buckets / (t1 - t0) : 0.0;
+  buckets_per_length_ = last > begin ? static_cast<double>(n) / (last - begin) : 0.0;
   if (!std::isfinite(buckets_per_length_)) return false;
+  sort(c, (points_ ? pairs::point_arrays : pairs::segment_arrays) + (with_index ? 1 : 0), last);
+  return true;
+}
+
+// In order of where they begin, by buckets along the line. Their begins and ends lie behind the first n of from_ and to_.
+void Strand::sort(const Candidates& c, std::size_t arrays, double last) {
+  const std::size_t n = size_;
+  const double* const ta = from_.data() + n;
+  const double* const tb = to_.data() + n;
+  const double first = line_.low, end = (last - first) * buckets_per_length_;
   start_.assign(n + 2, 0);
   if (of_.size() < n) of_.resize(n);
   if (order_.size() < n) order_.resize(n);
+  const double most = std::min(end, static_cast<double>(n));
   for (std::size_t i = 0; i < n; ++i) {
-    of_[i] = static_cast<std::uint32_t>(std::min((ta[i] - t0) * buckets_per_length_, buckets));
+    of_[i] = static_cast<std::uint32_t>(std::min((ta[i] - first) * buckets_per_length_, most));
     ++start_[of_[i] + 1];
   }
   for (std::size_t b = 0; b <= n; ++b) start_[b + 1] += start_[b];
@@ -157,7 +200,6 @@ bool Strand::lay(const Candidates& c, bool with_index, const Box& box, double sc
     std::sort(order_.begin() + start_[b], order_.begin() + start_[b + 1],
               [&](std::uint32_t p, std::uint32_t q) { return ta[p] < ta[q]; });
   }
-  const std::size_t arrays = (points_ ? pairs::point_arrays : pairs::segment_arrays) + (with_index ? 1 : 0);
   if (data_.size() < arrays * n) data_.resize(arrays * n);
   double reached = -infinity;
   for (std::size_t i = 0; i < n; ++i) {
@@ -169,61 +211,99 @@ bool Strand::lay(const Candidates& c, bool with_index, const Box& box, double sc
     double* const to = data_.data() + a * n;
     for (std::size_t i = 0; i < n; ++i) to[i] = of[order_[i]];
   }
-  return true;
+}
+
+// Of `lanes` places: t1, m, what a candidate at t1 has at least, and t1's bucket.
+struct Strand::Feet {
+  double foot[pairs::lanes], m[pairs::lanes], least[pairs::lanes];
+  std::int32_t bucket[pairs::lanes];
+};
+
+RTMDX_CLONES void Strand::feet(const Strand& strand, const double* x, double y, Feet& to) {
+  constexpr std::size_t lanes = pairs::lanes;
+  const Line line = strand.line_;
+  const double room = strand.room_, most = static_cast<double>(strand.size_), scale = strand.buckets_per_length_;
+  double t[lanes], s[lanes];
+  for (std::size_t i = 0; i < lanes; ++i) {
+    t[i] = line.t(x[i], y);
+    s[i] = line.s(x[i], y);
+  }
+  if (line.straight) {
+    for (std::size_t i = 0; i < lanes; ++i) {
+      to.m[i] = 1.0;
+      to.foot[i] = t[i];
+      to.least[i] = s[i] * s[i] - room;
+    }
+  } else {
+    const double h0 = line.h[0], h1 = line.h[1], h2 = line.h[2], h3 = line.h[3], h4 = line.h[4];
+    const double unit = 1.0 / line.half, low = line.low, high = line.high;
+    const double base = 1.0 - line.swing * (line.bulge > -line.hollow ? line.bulge : -line.hollow);
+    for (std::size_t i = 0; i < lanes; ++i) {
+      const double a = s[i] * line.hollow, b = s[i] * line.bulge;
+      const double m = base - (a > b ? a : b), w = 1.0 / m;
+      double t0 = t[i] * w, r = 0.0, d = 0.0;
+      for (int step = 0;; ++step) {
+        t0 = t0 > low ? t0 : low;
+        t0 = t0 < high ? t0 : high;
+        const double v = t0 * unit;
+        d = s[i] - (h0 + v * (h1 + v * (h2 + v * (h3 + v * h4))));
+        const double slope = (h1 + v * (2.0 * h2 + v * (3.0 * h3 + v * 4.0 * h4))) * unit;
+        r = t0 - t[i] - slope * d;
+        if (step == 2) break;
+        const double bend = (2.0 * h2 + v * (6.0 * h3 + v * 12.0 * h4)) * (unit * unit);
+        t0 -= r / (1.0 + slope * slope - bend * d);
+      }
+      to.m[i] = m;
+      to.foot[i] = t0 - r * w;
+      to.least[i] = (t[i] - t0) * (t[i] - t0) + d * d - r * r * w - room;
+    }
+  }
+  for (std::size_t i = 0; i < lanes; ++i) {
+    double b = (to.foot[i] - line.low) * scale;
+    b = b > 0.0 ? b : 0.0;
+    to.bucket[i] = static_cast<std::int32_t>(b < most ? b : most);
+  }
 }
 
 template <class Pair, bool Indexed>
 void Strand::scan(const double* x, std::size_t n, double y, double* value, double* index) const {
-  constexpr std::size_t lanes = pairs::lanes;
-  const double* a[6] = {};
-  for (std::size_t k = 0; k < (points_ ? pairs::point_arrays : pairs::segment_arrays); ++k) a[k] = data_.data() + k * size_;
-  const double* const source = data_.data() + (points_ ? pairs::point_arrays : pairs::segment_arrays) * size_;
-  double foot[lanes], m[lanes], floor[lanes];
-  std::int32_t bucket[lanes];
-  const double k = line_.bend, most = static_cast<double>(size_);
-  for (std::size_t i = 0; i < lanes; ++i) {
-    const double t = line_.t(x[i], y), s = line_.s(x[i], y);
-    m[i] = 1.0 - k * s;
-    double t0 = t / m[i];
-    t0 = t0 > first_ ? t0 : first_;
-    t0 = t0 < last_ ? t0 : last_;
-    const double half_square = 0.5 * k * t0 * t0;
-    const double r = t0 - t - k * t0 * (s - half_square);
-    foot[i] = t0 - r / m[i];
-    floor[i] = (t - t0) * (t - t0) + (s - half_square) * (s - half_square) - r * r / m[i] - room_;
-    double b = (foot[i] - first_) * buckets_per_length_;
-    b = b > 0.0 ? b : 0.0;
-    bucket[i] = static_cast<std::int32_t>(b < most ? b : most);
-  }
+  const std::size_t arrays = points_ ? pairs::point_arrays : pairs::segment_arrays;
+  const double* a[pairs::segment_arrays] = {};
+  for (std::size_t k = 0; k < arrays; ++k) a[k] = data_.data() + k * size_;
+  const double* const source = data_.data() + arrays * size_;
+  const double* const from = from_.data();
+  const double* const to = to_.data();
+  const std::size_t size = size_;
+  Feet feet_of;
+  feet(*this, x, y, feet_of);
   for (std::size_t i = 0; i < n; ++i) {
-    const double t = foot[i];
-    // The last candidate that begins before the foot, or the first of all.
-    std::size_t low = start_[static_cast<std::size_t>(bucket[i])];
-    std::size_t high = start_[static_cast<std::size_t>(bucket[i]) + 1];
-    if (high - low > 8) {
-      low = static_cast<std::size_t>(std::upper_bound(from_.data() + low, from_.data() + high, t) - from_.data());
+    const double t = feet_of.foot[i], m = feet_of.m[i], least = feet_of.least[i], px = x[i];
+    // The candidates that begin before the foot end here.
+    const auto bucket = static_cast<std::size_t>(feet_of.bucket[i]);
+    std::size_t middle = start_[bucket];
+    const std::size_t last = start_[bucket + 1];
+    if (last - middle > 8) {
+      middle = static_cast<std::size_t>(std::upper_bound(from + middle, from + last, t) - from);
     } else {
-      while (low < high && from_[low] <= t) ++low;
+      while (middle < last && from[middle] <= t) ++middle;
     }
     double best = infinity, who = infinity;
     const auto look = [&](std::size_t j) {
-      const double v = Pair::at(a, j)(x[i], y);
+      const double v = Pair::at(a, j)(px, y);
       if (Indexed) who = v < best ? source[j] : v == best ? std::min(who, source[j]) : who;
       best = v < best ? v : best;
     };
-    if (low > 0) look(low - 1);
-    if (low < size_) look(low);
-    for (std::size_t j = low + 1; j < size_; ++j) {
-      const double e = from_[j] - t;
-      if (e > 0.0 && m[i] * e * e > best - floor[i]) break;
+    if (middle > 0) look(middle - 1);
+    if (middle < size) look(middle);
+    for (std::size_t j = middle + 1; j < size; ++j) {
+      const double e = from[j] - t;
+      if (e > 0.0 && m * e * e > best - least) break;
       look(j);
     }
-    if (low > 1) {
-      for (std::size_t j = low - 1; j-- > 0;) {
-        const double e = t - to_[j];
-        if (e > 0.0 && m[i] * e * e > best - floor[i]) break;
-        look(j);
-      }
+    for (std::size_t j = middle; j > 1; --j) {
+      const double e = t - to[j - 2];
+      if (e > 0.0 && m * e * e > best - least) break;
+      look(j - 2);
     }
     value[i] = best;
     if (Indexed) index[i] = who;

@@ -54,7 +54,7 @@ inline std::size_t many(bool points, std::int64_t side) {
 
 // From so many candidates on it is worth looking whether they are strung along a line; and up to so many.
 inline std::size_t strung(std::int64_t side) { return 5 * static_cast<std::size_t>(side); }
-inline std::size_t strung_at_most(std::int64_t side) { return 8 * static_cast<std::size_t>(side * side); }
+inline std::size_t strung_at_most(std::int64_t side) { return 2 * static_cast<std::size_t>(side * side); }
 
 // While no more boxes are left, narrowing opens them.
 inline std::size_t wide(std::int64_t side) { return static_cast<std::size_t>(std::max<std::int64_t>(side, 32)); }
@@ -155,11 +155,9 @@ class Descent {
     finish(tile, level.view(q_.features.points()), seen, in, 2, s, poll);
   }
 
-  // A tile whose many boxes seem to hold one line of candidates.
+  // As below, for candidates that are still in their boxes.
   bool alongside(const Tile& tile, const Nearest::Frontier& frontier, Scratch& s, Poll& poll) {
     if (q_.metric != Metric::euclidean || q_.features.count(frontier) > strung_at_most(tile.side)) return false;
-    const pairs::Boxes boxes = frontier.view();
-    if (!Strand::likely(boxes.data, boxes.data + boxes.stride, boxes.size, box(tile))) return false;
     q_.features.gather(frontier, Output::indexed, s.levels[0]);
     Gathered& level = s.levels[1];
     prune(q_.metric, box(tile), q_.reach, q_.features.slack(), s.levels[0].view(q_.features.points()),
