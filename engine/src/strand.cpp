@@ -148,13 +148,17 @@ bool Strand::lay(const Candidates& c, bool with_index, const Box& box, double sc
   double* const ta = from_.data() + n;
   double* const tb = to_.data() + n;
   double low = infinity, high = -infinity, longest = 0.0, begin = infinity, last = -infinity, end = -infinity;
+  const Line line = line_;
+  const auto see = [&](double x, double y) {
+    const double t = line.t(x, y), e = line.straight ? line.s(x, y) : line.s(x, y) - line.at(t);
+    low = std::min(low, e);
+    high = std::max(high, e);
+    return t;
+  };
   for (std::size_t i = 0; i < n; ++i) {
-    const double t = line_.t(ax[i], ay[i]), u = line_.t(bx[i], by[i]);
-    const double e = line_.s(ax[i], ay[i]) - line_.at(t), f = line_.s(bx[i], by[i]) - line_.at(u);
-    low = std::min(low, std::min(e, f));
-    high = std::max(high, std::max(e, f));
-    ta[i] = std::min(t, u);
-    tb[i] = std::max(t, u);
+    ta[i] = see(ax[i], ay[i]);
+    tb[i] = points_ ? ta[i] : see(bx[i], by[i]);
+    if (tb[i] < ta[i]) std::swap(ta[i], tb[i]);
     longest = std::max(longest, tb[i] - ta[i]);
     begin = std::min(begin, ta[i]);
     last = std::max(last, ta[i]);
@@ -196,7 +200,13 @@ void Strand::sort(const Candidates& c, std::size_t arrays, double last) {
   for (std::size_t b = n + 1; b > 0; --b) start_[b] = start_[b - 1];
   start_[0] = 0;
   for (std::size_t b = 0; b <= n; ++b) {
-    if (start_[b + 1] - start_[b] < 2) continue;
+    const std::uint32_t count = start_[b + 1] - start_[b];
+    if (count < 2) continue;
+    std::uint32_t* const of = order_.data() + start_[b];
+    if (count == 2) {
+      if (ta[of[1]] < ta[of[0]]) std::swap(of[0], of[1]);
+      continue;
+    }
     std::sort(order_.begin() + start_[b], order_.begin() + start_[b + 1],
               [&](std::uint32_t p, std::uint32_t q) { return ta[p] < ta[q]; });
   }
@@ -213,53 +223,53 @@ void Strand::sort(const Candidates& c, std::size_t arrays, double last) {
   }
 }
 
-// Of `lanes` places: t1, m, what a candidate at t1 has at least, and t1's bucket.
+// Of each place in a row: t1, m, what a candidate at t1 has at least, and t1's bucket.
 struct Strand::Feet {
-  double foot[pairs::lanes], m[pairs::lanes], least[pairs::lanes];
-  std::int32_t bucket[pairs::lanes];
+  double foot[longest_row], m[longest_row], least[longest_row];
+  std::int32_t bucket[longest_row];
 };
 
-RTMDX_CLONES void Strand::feet(const Strand& strand, const double* x, double y, Feet& to) {
-  constexpr std::size_t lanes = pairs::lanes;
-  const Line line = strand.line_;
+RTMDX_CLONES void Strand::feet(const Strand& strand, const double* x, std::size_t n, double y, Feet& to) {
+  const Line& line = strand.line_;
+  const double ox = line.ox, oy = line.oy, ux = line.ux, uy = line.uy, low = line.low;
   const double room = strand.room_, most = static_cast<double>(strand.size_), scale = strand.buckets_per_length_;
-  double t[lanes], s[lanes];
-  for (std::size_t i = 0; i < lanes; ++i) {
-    t[i] = line.t(x[i], y);
-    s[i] = line.s(x[i], y);
+  double t[longest_row], s[longest_row];
+  for (std::size_t i = 0; i < n; ++i) {
+    t[i] = (x[i] - ox) * ux + (y - oy) * uy;
+    s[i] = (y - oy) * ux - (x[i] - ox) * uy;
   }
   if (line.straight) {
-    for (std::size_t i = 0; i < lanes; ++i) {
+    for (std::size_t i = 0; i < n; ++i) {
       to.m[i] = 1.0;
       to.foot[i] = t[i];
       to.least[i] = s[i] * s[i] - room;
     }
   } else {
     const double h0 = line.h[0], h1 = line.h[1], h2 = line.h[2], h3 = line.h[3], h4 = line.h[4];
-    const double unit = 1.0 / line.half, low = line.low, high = line.high;
-    const double base = 1.0 - line.swing * (line.bulge > -line.hollow ? line.bulge : -line.hollow);
-    for (std::size_t i = 0; i < lanes; ++i) {
-      const double a = s[i] * line.hollow, b = s[i] * line.bulge;
+    const double unit = 1.0 / line.half, high = line.high, hollow = line.hollow, bulge = line.bulge;
+    const double base = 1.0 - line.swing * (bulge > -hollow ? bulge : -hollow);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double a = s[i] * hollow, b = s[i] * bulge;
       const double m = base - (a > b ? a : b), w = 1.0 / m;
-      double t0 = t[i] * w, r = 0.0, d = 0.0;
-      for (int step = 0;; ++step) {
+      double t0 = t[i] * w, r = 0.0, d = 0.0, step = 0.0;
+      for (int k = 0; k < 3; ++k) {  // Newton's steps; the last only sees where it is
+        t0 -= step;
         t0 = t0 > low ? t0 : low;
         t0 = t0 < high ? t0 : high;
         const double v = t0 * unit;
         d = s[i] - (h0 + v * (h1 + v * (h2 + v * (h3 + v * h4))));
         const double slope = (h1 + v * (2.0 * h2 + v * (3.0 * h3 + v * 4.0 * h4))) * unit;
         r = t0 - t[i] - slope * d;
-        if (step == 2) break;
         const double bend = (2.0 * h2 + v * (6.0 * h3 + v * 12.0 * h4)) * (unit * unit);
-        t0 -= r / (1.0 + slope * slope - bend * d);
+        step = r / (1.0 + slope * slope - bend * d);
       }
       to.m[i] = m;
       to.foot[i] = t0 - r * w;
       to.least[i] = (t[i] - t0) * (t[i] - t0) + d * d - r * r * w - room;
     }
   }
-  for (std::size_t i = 0; i < lanes; ++i) {
-    double b = (to.foot[i] - line.low) * scale;
+  for (std::size_t i = 0; i < n; ++i) {
+    double b = (to.foot[i] - low) * scale;
     b = b > 0.0 ? b : 0.0;
     to.bucket[i] = static_cast<std::int32_t>(b < most ? b : most);
   }
@@ -275,7 +285,7 @@ void Strand::scan(const double* x, std::size_t n, double y, double* value, doubl
   const double* const to = to_.data();
   const std::size_t size = size_;
   Feet feet_of;
-  feet(*this, x, y, feet_of);
+  feet(*this, x, n, y, feet_of);
   for (std::size_t i = 0; i < n; ++i) {
     const double t = feet_of.foot[i], m = feet_of.m[i], least = feet_of.least[i], px = x[i];
     // The candidates that begin before the foot end here.

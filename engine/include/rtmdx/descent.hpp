@@ -172,18 +172,18 @@ class Descent {
         !s.strand.lay(candidates, Output::indexed, box(tile), q_.features.scale())) {
       return false;
     }
+    static_assert(Strand::longest_row == task_cells);
     constexpr auto wide = static_cast<std::int64_t>(pairs::lanes);
     const Grid& grid = q_.features.grid();
-    double x[pairs::lanes], value[pairs::lanes] = {}, index[pairs::lanes] = {};
+    double x[task_cells], value[task_cells + pairs::lanes] = {}, index[task_cells + pairs::lanes] = {};
+    const std::int64_t cols = tile.c1 - tile.c0;
+    for (std::int64_t k = 0; k < cols; ++k) x[k] = grid.centre_x(tile.c0 + k);
     for (std::int64_t r = tile.r0; r < tile.r1; ++r) {
       poll();
-      const double y = grid.centre_y(r);
-      const std::uint8_t* in = q_.inside.empty() ? nullptr : inside_row(r);
-      for (std::int64_t c = tile.c0; c < tile.c1; c += wide) {
-        const std::int64_t cols = std::min(wide, tile.c1 - c);
-        for (std::size_t k = 0; k < pairs::lanes; ++k) x[k] = grid.centre_x(c + static_cast<std::int64_t>(k));
-        s.strand.row(x, static_cast<std::size_t>(cols), y, value, Output::indexed ? index : nullptr);
-        out_.cells(r, c, cols, value, index, in == nullptr ? in : in + c);
+      s.strand.row(x, static_cast<std::size_t>(cols), grid.centre_y(r), value, Output::indexed ? index : nullptr);
+      const std::uint8_t* in = q_.inside.empty() ? nullptr : inside_row(r) + tile.c0;
+      for (std::int64_t k = 0; k < cols; k += wide) {
+        out_.cells(r, tile.c0 + k, std::min(wide, cols - k), value + k, index + k, in == nullptr ? in : in + k);
       }
     }
     return true;

@@ -25,7 +25,9 @@ class Strand {
   // is the largest coordinate there is.
   bool lay(const pairs::Candidates& candidates, bool with_index, const Box& box, double scale);
 
-  // The least value for each of the places (x[k], y), and with `index` the smallest index among those of that value.
+  static constexpr std::size_t longest_row = 128;
+
+  // The least value for each of the places (x[k], y), at most `longest_row`, and with `index` the smallest index among those of that value.
   void row(const double* x, std::size_t n, double y, double* value, double* index) const;
 
  private:
@@ -55,7 +57,7 @@ class Strand {
   static bool fit(const double* x, const double* y, std::size_t n, const Box& box, Line& line);
   static View view(const Line& line, const Box& box);
   static bool fine(const Line& line, const View& view, double eps, std::size_t n);
-  static void feet(const Strand& strand, const double* x, double y, Feet& to);
+  static void feet(const Strand& strand, const double* x, std::size_t n, double y, Feet& to);
   void sort(const pairs::Candidates& candidates, std::size_t arrays, double last);
 
   template <class Pair, bool Indexed>
