@@ -103,7 +103,7 @@ class Nearest {
   };
   struct Search;
   void pass(const Search& search, const Rule& rule, Frontier& to) const;
-  void index_boxes(Poll& poll);
+  void index_boxes(const Run& run);
 
   Grid grid_;
   PolygonRows polygons_;
