@@ -11,7 +11,7 @@ namespace rtmdx {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr std::size_t block_places = 16384;
+constexpr std::size_t least_block = 16384;
 
 struct Key {
   std::uint64_t code;
@@ -87,7 +87,8 @@ std::size_t drop_twins(const std::vector<Placed>& places, Key* keys, std::size_t
 }  // namespace
 
 std::vector<std::size_t> along_curve(const std::vector<Placed>& places, const Grid& grid, const Run& run) {
-  const std::size_t n = places.size(), blocks = (n + block_places - 1) / block_places;
+  const std::size_t n = places.size(), block_places = std::max(least_block, n / 512);
+  const std::size_t blocks = (n + block_places - 1) / block_places;
   const auto each_block = [&](const auto& body) {
     parallel_for(blocks, run, [&](std::size_t block, Poll&) {
       body(block, block * block_places, std::min((block + 1) * block_places, n));
@@ -141,7 +142,7 @@ std::vector<std::size_t> along_curve(const std::vector<Placed>& places, const Gr
   std::vector<Key>().swap(found);
 
   // Each highest digit by itself.
-  constexpr std::size_t together = 32;
+  const std::size_t together = n <= least_block ? digits : 32;  // few are not worth a thread
   std::vector<std::size_t> kept(digits);
   parallel_for(digits / together, run, [&](std::size_t block, Poll& poll) {
     std::vector<Key> room;

@@ -75,7 +75,7 @@ void Strand::Line::bound(double from, double to) {
 // The curve of some of the places; false if they are off it.
 bool Strand::fit(const double* x, const double* y, std::size_t n, const Box& box, Line& line) {
   const std::size_t count = std::min(n, samples);
-  Place at[samples];
+  Place at[samples] = {};
   for (std::size_t k = 0; k < count; ++k) {
     const std::size_t i = k * (n - 1) / (count - 1);
     at[k] = {x[i], y[i]};
