@@ -137,17 +137,36 @@ def _arrays(f: Features) -> dict[str, Any]:
 
 def corner(name: str, n: int) -> np.ndarray:
     rng = np.random.default_rng(3)
-    along = np.linspace(0, SIDE, n)
+    along, turn = np.linspace(0, SIDE, n), np.linspace(0, 2 * np.pi, n, endpoint=False)
     return {
         "uniform": rng.uniform(0, SIDE, (n, 2)),
         "one cell": rng.uniform(5000, 5005, (n, 2)),
         "duplicated": np.repeat(rng.uniform(0, SIDE, (100, 2)), n // 100, axis=0),
         "a row": np.column_stack([along, np.full(n, SIDE / 3)]),
         "a diagonal": np.column_stack([along, along]),
+        "an oblique line": np.column_stack([along, 2000 + 0.3 * along]),
+        "two columns": np.column_stack([np.where(np.arange(n) % 2, SIDE / 3, 2 * SIDE / 3), along]),
+        "a circle": SIDE / 2 + 8000 * np.column_stack([np.cos(turn), np.sin(turn)]),
+        "a spiral": SIDE / 2 + 0.45 * along[:, None] * np.column_stack([np.cos(20 * turn), np.sin(20 * turn)]),
+        "a lattice": 7002.5 + 5.0 * np.column_stack(np.divmod(np.arange(n), 316)),
     }[name]
 
 
-@pytest.mark.parametrize("name", ["uniform", "one cell", "duplicated", "a row", "a diagonal"])
+ODD = [
+    "uniform",
+    "one cell",
+    "duplicated",
+    "a row",
+    "a diagonal",
+    "an oblique line",
+    "two columns",
+    "a circle",
+    "a spiral",
+]
+ODD += ["a lattice"]
+
+
+@pytest.mark.parametrize("name", ODD)
 def test_corners_of_placement(benchmark: Any, name: str) -> None:
     benchmark.group = "distance: 100,000 points, placed oddly -> 4000 x 4000"
     f, xy = frame(4000), corner(name, 100_000)
@@ -155,6 +174,27 @@ def test_corners_of_placement(benchmark: Any, name: str) -> None:
         lambda: distance_array(Features.from_points(xy), f, dtype="float64", threads=2), rounds=3
     )
     spot_check(found, xy, f)
+
+
+@pytest.mark.parametrize("name", ["streets", "a row", "an oblique line", "a circle"])
+def test_finely_digitised_lines(benchmark: Any, name: str) -> None:
+    benchmark.group = "distance: 100,000 segments, placed oddly -> 4000 x 4000"
+    f, n = frame(4000), 100_000
+    if name == "streets":
+        made = _arrays(Features.from_geometries(streets(n)))
+    else:
+        xy = np.vstack([corner(name, n), corner(name, n)[:1]] if name == "a circle" else [corner(name, n)])
+        made = {"line_xy": xy, "line_offsets": np.array([0, len(xy)])}
+    found = benchmark.pedantic(
+        lambda: distance_array(Features.from_arrays(**made), f, dtype="float64", threads=2), rounds=3
+    )
+    ends, starts = made["line_xy"], made["line_offsets"]
+    first = np.setdiff1d(np.arange(len(ends) - 1), starts[1:] - 1)
+    pieces = shapely.STRtree(shapely.linestrings(np.stack([ends[first], ends[first + 1]], axis=1)))
+    rng = np.random.default_rng(5)
+    r, c = rng.integers(0, 4000, 200), rng.integers(0, 4000, 200)
+    _, far = pieces.query_nearest(shapely.points(f.x[c], f.y[r]), all_matches=False, return_distance=True)
+    np.testing.assert_allclose(found[r, c], far, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 1_000, 1_000_000])

@@ -5,8 +5,10 @@
 #include <limits>
 #include <new>
 #include <string>
-#include <tuple>
 #include <utility>
+
+#include "rtmdx/curve_order.hpp"
+#include "rtmdx/parallel.hpp"
 
 namespace rtmdx {
 namespace {
@@ -15,16 +17,6 @@ using pairs::Place;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t poll_every = 4096;
-
-struct Raw {
-  Place a, b;
-  std::int64_t source;
-};
-
-struct Key {
-  std::uint64_t code;
-  std::size_t at;
-};
 
 // Calls visit(a, b, source) for every point and segment, in local coordinates.
 template <class Visit>
@@ -68,96 +60,6 @@ void each(const Features& f, const Sources& sources, const Grid& grid, const Vis
   }
 }
 
-constexpr int key_bits = 22;   // of each axis
-constexpr int digit_bits = 11;
-
-std::uint64_t spread(std::uint64_t v) {
-  v = (v | (v << 16)) & 0x0000FFFF0000FFFFull;
-  v = (v | (v << 8)) & 0x00FF00FF00FF00FFull;
-  v = (v | (v << 4)) & 0x0F0F0F0F0F0F0F0Full;
-  v = (v | (v << 2)) & 0x3333333333333333ull;
-  return (v | (v << 1)) & 0x5555555555555555ull;
-}
-
-// Sorts by code, digit by digit; equal codes keep their order.
-void radix_sort(std::vector<Key>& keys, Poll& poll) {
-  constexpr std::size_t buckets = std::size_t{1} << digit_bits;
-  std::vector<Key> other(keys.size());
-  for (int shift = 0; shift < 2 * key_bits; shift += digit_bits) {
-    poll();
-    std::vector<std::size_t> start(buckets + 1, 0);
-    for (const Key& k : keys) ++start[((k.code >> shift) & (buckets - 1)) + 1];
-    if (std::find(start.begin(), start.end(), keys.size()) != start.end()) continue;  // all have this digit
-    for (std::size_t b = 0; b < buckets; ++b) start[b + 1] += start[b];
-    for (const Key& k : keys) other[start[(k.code >> shift) & (buckets - 1)]++] = k;
-    keys.swap(other);
-  }
-}
-
-// The curve's digits are spent where the grid is: one stray coordinate far away must not put all others in one place.
-void near_grid(double length, double& low, double& high) {
-  constexpr double room = 16.0;  // grid lengths on either side
-  const double from = std::max(low, -room * length), to = std::min(high, (1.0 + room) * length);
-  if (from < to) low = from, high = to;
-}
-
-std::vector<Key> along_curve(const std::vector<Raw>& raw, const Grid& grid, Poll& poll) {
-  double x0 = infinity, y0 = infinity, x1 = -infinity, y1 = -infinity;
-  for (const Raw& s : raw) {
-    const double x = 0.5 * s.a.x + 0.5 * s.b.x, y = 0.5 * s.a.y + 0.5 * s.b.y;
-    x0 = std::min(x0, x);
-    y0 = std::min(y0, y);
-    x1 = std::max(x1, x);
-    y1 = std::max(y1, y);
-  }
-  const double side = std::max({static_cast<double>(grid.cols) * grid.dx, static_cast<double>(grid.rows) * grid.dy, grid.dx});
-  near_grid(side, x0, x1);
-  near_grid(side, y0, y1);
-  const double extent = std::max(x1 - x0, y1 - y0);
-  const double scale = extent > 0.0 ? static_cast<double>((1 << key_bits) - 1) / extent : 0.0;
-  std::vector<Key> keys(raw.size());
-  for (std::size_t i = 0; i < raw.size(); ++i) {
-    if (i % poll_every == 0) poll();
-    const double x = std::clamp(0.5 * raw[i].a.x + 0.5 * raw[i].b.x, x0, x1);
-    const double y = std::clamp(0.5 * raw[i].a.y + 0.5 * raw[i].b.y, y0, y1);
-    keys[i] = {spread(static_cast<std::uint64_t>((x - x0) * scale)) |
-                   (spread(static_cast<std::uint64_t>((y - y0) * scale)) << 1),
-               i};
-  }
-  radix_sort(keys, poll);
-  return keys;
-}
-
-// Candidates in the same place become one, that of the smallest source: thousands of events share an address.
-void drop_twins(const std::vector<Raw>& raw, std::vector<Key>& keys, Poll& poll) {
-  const auto tie = [&](const Key& k) {
-    const Raw& s = raw[k.at];
-    return std::make_tuple(s.a.x, s.a.y, s.b.x, s.b.y);
-  };
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < keys.size();) {
-    if (i % 64 == 0) poll();
-    std::size_t end = i + 1;
-    while (end < keys.size() && keys[end].code == keys[i].code) ++end;
-    const auto from = keys.begin() + static_cast<std::ptrdiff_t>(i);
-    const auto to = keys.begin() + static_cast<std::ptrdiff_t>(end);
-    if (end - i > 1) {
-      std::sort(from, to, [&](const Key& p, const Key& q) {
-        const auto tp = tie(p), tq = tie(q);
-        return tp != tq ? tp < tq : raw[p.at].source < raw[q.at].source;
-      });
-    }
-    for (std::size_t k = i; k < end; ++k) {
-      if (k == i || tie(keys[k]) != tie(keys[k - 1])) {
-        const Key keep = keys[k];
-        keys[kept++] = keep;
-      }
-    }
-    i = end;
-  }
-  keys.resize(kept);
-}
-
 }  // namespace
 
 Nearest::Nearest(const Features& features, const Sources& sources, const Grid& grid, const Run& run) : grid_(grid) {
@@ -170,35 +72,35 @@ Nearest::Nearest(const Features& features, const Sources& sources, const Grid& g
     Poll poll(stop, &run);
     points_ = count == features.points.size();
     scale_ = std::max(static_cast<double>(grid.cols) * grid.dx, static_cast<double>(grid.rows) * grid.dy);
-    std::vector<Raw> raw;
+    std::vector<Placed> raw;
     raw.reserve(count);
     each(features, sources, grid, [&](Place a, Place b, std::int64_t source) {
       if (raw.size() % poll_every == 0) poll();
       scale_ = std::max({scale_, std::fabs(a.x), std::fabs(a.y), std::fabs(b.x), std::fabs(b.y)});
       // One direction for each segment: what two polygons share is one candidate, and reversing a line changes nothing.
       const bool turned = b.x != a.x ? b.x < a.x : b.y < a.y;
-      raw.push_back(turned ? Raw{b, a, source} : Raw{a, b, source});
+      raw.push_back(turned ? Placed{b, a, source} : Placed{a, b, source});
     });
-    std::vector<Key> keys = along_curve(raw, grid, poll);
-    drop_twins(raw, keys, poll);
-    size_ = keys.size();
+    const std::vector<std::size_t> order = along_curve(raw, grid, run);
+    size_ = order.size();
     data_.resize(size_ * arrays(true));
     const auto put = [&](std::size_t array, std::size_t i, double v) { data_[array * size_ + i] = v; };
-    for (std::size_t i = 0; i < size_; ++i) {
-      if (i % poll_every == 0) poll();
-      const Raw& s = raw[keys[i].at];
-      put(0, i, s.a.x);
-      put(1, i, s.a.y);
-      put(arrays(false), i, static_cast<double>(s.source));
-      if (points_) continue;
-      const double ux = s.b.x - s.a.x, uy = s.b.y - s.a.y;
-      const double inv = 1.0 / (ux * ux + uy * uy);
-      const bool spot = !std::isfinite(inv);  // too short to have a direction: a point
-      put(2, i, spot ? s.a.x : s.b.x);
-      put(3, i, spot ? s.a.y : s.b.y);
-      put(4, i, spot ? 0.0 : inv);
-    }
-    index_boxes(poll);
+    parallel_for((size_ + poll_every - 1) / poll_every, run, [&](std::size_t block, Poll&) {
+      for (std::size_t i = block * poll_every; i < std::min((block + 1) * poll_every, size_); ++i) {
+        const Placed& s = raw[order[i]];
+        put(0, i, s.a.x);
+        put(1, i, s.a.y);
+        put(arrays(false), i, static_cast<double>(s.source));
+        if (points_) continue;
+        const double ux = s.b.x - s.a.x, uy = s.b.y - s.a.y;
+        const double inv = 1.0 / (ux * ux + uy * uy);
+        const bool spot = !std::isfinite(inv);  // too short to have a direction: a point
+        put(2, i, spot ? s.a.x : s.b.x);
+        put(3, i, spot ? s.a.y : s.b.y);
+        put(4, i, spot ? 0.0 : inv);
+      }
+    });
+    index_boxes(run);
     polygons_ = PolygonRows(features.polygons, sources.polygons,
                             static_cast<std::int64_t>(features.points.size() + features.lines.size()), grid, poll);
   } catch (const std::bad_alloc&) {

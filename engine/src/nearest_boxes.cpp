@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "rtmdx/nearest.hpp"
+#include "rtmdx/parallel.hpp"
 
 namespace rtmdx {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 using pairs::Place;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr std::size_t poll_every = 4096;  // candidates
+constexpr std::size_t block_nodes = 512;
 
 template <class Each>
 Box around(const Each& each) {
@@ -27,9 +28,9 @@ Box around(const Each& each) {
 struct Turned {
   double cx, cy, ux, uy, along, across;
 
-  void corners(std::vector<Place>& to) const {
+  void corners(Place* to) const {
     for (const double t : {-along, along}) {
-      for (const double s : {-across, across}) to.push_back({cx + t * ux - s * uy, cy + t * uy + s * ux});
+      for (const double s : {-across, across}) *to++ = {cx + t * ux - s * uy, cy + t * uy + s * ux};
     }
   }
 };
@@ -61,7 +62,7 @@ Turned fit(const Box& box, const Each& each) {
 
 }  // namespace
 
-void Nearest::index_boxes(Poll& poll) {
+void Nearest::index_boxes(const Run& run) {
   if (size_ == 0) return;
   const std::size_t far = points_ ? 0 : 2;  // the arrays of the other end
   const auto ends = [&](std::size_t node, const auto& visit) {
@@ -77,10 +78,8 @@ void Nearest::index_boxes(Poll& poll) {
   for (std::size_t size = (size_ + group - 1) / group;; size = (size + fan - 1) / fan) {
     Level level{size, std::vector<double>(pairs::box_arrays(Metric::manhattan) * size),
                 std::vector<double>(pairs::box_arrays(Metric::euclidean) * size)};
-    std::vector<Place> own;
-    own.reserve(4 * size);
-    for (std::size_t i = 0; i < size; ++i) {
-      if (i % (poll_every / group) == 0) poll();
+    std::vector<Place> own(4 * size);
+    const auto make = [&](std::size_t i) {
       Box box;
       Turned turned;
       if (levels_.empty()) {
@@ -99,8 +98,11 @@ void Nearest::index_boxes(Poll& poll) {
       for (std::size_t a = 0; a < 4; ++a) level.upright[a * size + i] = upright[a];
       const double values[] = {turned.cx, turned.cy, turned.ux, turned.uy, turned.along, turned.across};
       for (std::size_t a = 0; a < 6; ++a) level.turned[a * size + i] = values[a];
-      turned.corners(own);
-    }
+      turned.corners(own.data() + 4 * i);
+    };
+    parallel_for((size + block_nodes - 1) / block_nodes, run, [&](std::size_t block, Poll&) {
+      for (std::size_t i = block * block_nodes; i < std::min((block + 1) * block_nodes, size); ++i) make(i);
+    });
     levels_.push_back(std::move(level));
     if (size <= fan) return;
     corners.swap(own);

@@ -15,6 +15,7 @@
 #include "rtmdx/nearest.hpp"
 #include "rtmdx/parallel.hpp"
 #include "rtmdx/prune.hpp"
+#include "rtmdx/strand.hpp"
 
 namespace rtmdx::descent {
 
@@ -51,6 +52,10 @@ inline std::size_t many(bool points, std::int64_t side) {
   return (points ? 600 : 200) * static_cast<std::size_t>(std::max<std::int64_t>(1, side / 32));
 }
 
+// From so many candidates on it is worth looking whether they are strung along a line; and up to so many.
+inline std::size_t strung(std::int64_t side) { return 5 * static_cast<std::size_t>(side); }
+inline std::size_t strung_at_most(std::int64_t side) { return 2 * static_cast<std::size_t>(side * side); }
+
 // While no more boxes are left, narrowing opens them.
 inline std::size_t wide(std::int64_t side) { return static_cast<std::size_t>(std::max<std::int64_t>(side, 32)); }
 
@@ -59,6 +64,7 @@ struct Scratch {
   Room room;
   std::array<Nearest::Frontier, 6> frontiers;  // the whole tree's, then narrowed for sides from 128 to 8
   std::array<Gathered, 6> levels;              // as gathered, then pruned for sides from 128 to 8
+  Strand strand;
 };
 
 class Scratches {
@@ -132,6 +138,7 @@ class Descent {
     if (!found.complete) {
       if (out_.settle(tile, found.seen, in)) return;
       if (tile.side > leaf_cells) {
+        if (alongside(tile, frontier, s, poll)) return;
         Tile child;
         for (int k = 0; k < 4; ++k) {
           if (tile.quarter(k, child)) ask(child, found.champion, depth + 1, s, poll);
@@ -146,6 +153,40 @@ class Descent {
     const Seen seen = prune(q_.metric, box(tile), q_.reach, q_.features.slack(), asked.view(q_.features.points()),
                             q_.features.arrays(Output::indexed), few(tile.side), s.room, level);
     finish(tile, level.view(q_.features.points()), seen, in, 2, s, poll);
+  }
+
+  // As below, for candidates that are still in their boxes.
+  bool alongside(const Tile& tile, const Nearest::Frontier& frontier, Scratch& s, Poll& poll) {
+    if (q_.metric != Metric::euclidean || q_.features.count(frontier) > strung_at_most(tile.side)) return false;
+    q_.features.gather(frontier, Output::indexed, s.levels[0]);
+    Gathered& level = s.levels[1];
+    prune(q_.metric, box(tile), q_.reach, q_.features.slack(), s.levels[0].view(q_.features.points()),
+          q_.features.arrays(Output::indexed), few(tile.side), s.room, level);
+    return alongside(tile, level.view(q_.features.points()), s, poll);
+  }
+
+  // A tile beside one line of many candidates.
+  bool alongside(const Tile& tile, const pairs::Candidates& candidates, Scratch& s, Poll& poll) {
+    if (q_.metric != Metric::euclidean || candidates.size < strung(tile.side) ||
+        candidates.size > strung_at_most(tile.side) ||
+        !s.strand.lay(candidates, Output::indexed, box(tile), q_.features.scale())) {
+      return false;
+    }
+    static_assert(Strand::longest_row == task_cells);
+    constexpr auto wide = static_cast<std::int64_t>(pairs::lanes);
+    const Grid& grid = q_.features.grid();
+    double x[task_cells], value[task_cells + pairs::lanes] = {}, index[task_cells + pairs::lanes] = {};
+    const std::int64_t cols = tile.c1 - tile.c0;
+    for (std::int64_t k = 0; k < cols; ++k) x[k] = grid.centre_x(tile.c0 + k);
+    for (std::int64_t r = tile.r0; r < tile.r1; ++r) {
+      poll();
+      s.strand.row(x, static_cast<std::size_t>(cols), grid.centre_y(r), value, Output::indexed ? index : nullptr);
+      const std::uint8_t* in = q_.inside.empty() ? nullptr : inside_row(r) + tile.c0;
+      for (std::int64_t k = 0; k < cols; k += wide) {
+        out_.cells(r, tile.c0 + k, std::min(wide, cols - k), value + k, index + k, in == nullptr ? in : in + k);
+      }
+    }
+    return true;
   }
 
   // A smallest tile with many candidates.
@@ -169,7 +210,9 @@ class Descent {
               Scratch& s, Poll& poll) {
     if (candidates.size == 0 && in == Enclosed::none) return out_.nothing(tile);
     if (out_.settle(tile, seen, in)) return;
-    if (candidates.size <= few(tile.side) || tile.side <= leaf_cells) return evaluate(tile, candidates, poll);
+    if (candidates.size <= few(tile.side)) return evaluate(tile, candidates, poll);
+    if (alongside(tile, candidates, s, poll)) return;
+    if (tile.side <= leaf_cells) return evaluate(tile, candidates, poll);
     if (candidates.size * static_cast<std::size_t>(tile.side) > 4096) poll();
     Tile child;
     for (int k = 0; k < 4; ++k) {

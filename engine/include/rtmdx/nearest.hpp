@@ -40,6 +40,9 @@ class Nearest {
   // Far above the rounding of any distance here, far below any distance that matters.
   double slack() const { return 1e-12 * scale_; }
 
+  // The largest coordinate of features and grid.
+  double scale() const { return scale_; }
+
   // What a search starts from: some candidate, as near as can be guessed.
   static constexpr std::size_t nobody = static_cast<std::size_t>(-1);
 
@@ -69,6 +72,13 @@ class Nearest {
   Found narrow(Metric metric, const Box& box, double reach, std::size_t wide, std::size_t most, std::size_t guess,
                Frontier& from, Frontier& to) const;
 
+  // How many candidates a frontier holds, at most.
+  std::size_t count(const Frontier& frontier) const {
+    std::size_t span = group;  // candidates in a box
+    for (std::size_t k = 0; k < frontier.level; ++k) span *= fan;
+    return std::min(frontier.nodes.size() * span, size_);
+  }
+
   // Copies the candidates of a frontier.
   void gather(const Frontier& from, bool with_index, Gathered& to) const;
 
@@ -93,7 +103,7 @@ class Nearest {
   };
   struct Search;
   void pass(const Search& search, const Rule& rule, Frontier& to) const;
-  void index_boxes(Poll& poll);
+  void index_boxes(const Run& run);
 
   Grid grid_;
   PolygonRows polygons_;
