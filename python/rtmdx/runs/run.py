@@ -18,6 +18,7 @@ from rtmdx.model.folds import spatial_folds, stratified_folds
 from rtmdx.model.stepwise import stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
+from rtmdx.runs.diagnose import diagnosed
 from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
@@ -187,7 +188,8 @@ def fit(
         config=study.to_dict(),
         provenance=provenance(study, inputs),
     )
-    for finding in findings:
+    terrain = diagnosed(terrain, study, inputs, cancel=cancel)
+    for finding in terrain.findings:
         _log.warning("%s: %s", finding.where, finding.message)
     if progress is not None:
         progress("terrain", 1, 1)
