@@ -150,6 +150,7 @@ def make_terrain(
     findings: tuple[Finding, ...] = (),
     title: str = "Riverton, street robbery",
     seed: int = 0,
+    posterior: bool = False,
 ) -> RiskTerrain:
     """Make the terrain; the options are the edge cases of the tests."""
     rng = np.random.default_rng(seed)
@@ -198,7 +199,7 @@ def make_terrain(
         validity(s, later, name=name, period="held out: 2023-01-01 to 2023-12-31") for name, s in judged.items()
     )
     cleanings = {"outcome": events.cleaning, **{f"factor {f.name}": f.cleaning for f in factors}}
-    return RiskTerrain(
+    terrain = RiskTerrain(
         title=title, grid=grid, events=events, counts=counts, factors=factors, design=design,
         culling=_culling(design, final.columns, not selected), selection=selection, score_cells=score,
         expected_cells=np.asarray(expected, dtype=np.float64), bands=bands, bands_note=note, fitted=fitted,
@@ -213,6 +214,7 @@ def make_terrain(
             "inputs": {k: {"source": v.source, "sha256": v.digest, "rows": v.read} for k, v in cleanings.items()},
         },
     )  # fmt: skip
+    return replace(terrain, posterior_risk=terrain.posterior()) if posterior else terrain
 
 
 def nothing_found(**options: Any) -> RiskTerrain:

@@ -157,7 +157,7 @@ def choose_persistence(
     ]  # fmt: skip
     if not places:
         return None
-    best: tuple[float, float, float, list[_Step]] | None = None
+    best: tuple[float, float, float] | None = None
     tried = []
     for half_life in half_lives:
         if check is not None:
@@ -181,8 +181,9 @@ def choose_persistence(
             d, value = dispersion, score(dispersion)
         tried.append((half_life, d, value))
         if best is None or value < best[2]:
-            best = (half_life, d, value, steps)
+            best = (half_life, d, value)
     assert best is not None
-    half_life, d, value, steps = best
-    errors, variance = map(sum, zip(*(s.squares(family, d) for s in steps), strict=True))
+    half_life, d, value = best
+    squares = [_Step(grid, mu, history, i, half_life, level).squares(family, d) for i in places]
+    errors, variance = map(sum, zip(*squares, strict=True))
     return Persistence(d, half_life, max(1.0, errors / variance), value, tuple(tried))

@@ -133,8 +133,8 @@ class RiskTerrain:
     fitted : tuple of Validity
         In-sample: the terrain, and kernel density of the same events. Fitted figures flatter.
     holdout : tuple of Validity
-        Out of time: terrain, past counts and kernel density scored on the hold-out's events; empty
-        without a hold-out.
+        Out of time: terrain, past counts, kernel density and posterior scored on the hold-out's events;
+        empty without a hold-out.
     holdout_cleaning : Cleaning or None
     findings : tuple of Finding
         What deserves a second look in the input or the result.
@@ -302,7 +302,7 @@ class RiskTerrain:
 
     @property
     def cells(self) -> gpd.GeoDataFrame:
-        """One square polygon per kept cell with count, score, expected, band and 0/1 model variables."""
+        """One square polygon per kept cell: count, score, expected, band, posterior with limits, 0/1 variables."""
         import geopandas as gpd
         import shapely
 
@@ -319,10 +319,23 @@ class RiskTerrain:
             "expected": self.expected_cells,
             "band": band,
         }
+        data |= self.posterior_columns
         for column, v in zip(self.model.columns, self.model.variables, strict=True):
             data[v.name] = self.design.indicator(column)
         boxes = shapely.box(west, north - size, west + size, north)
         return gpd.GeoDataFrame(data, geometry=boxes, crs=self.grid.crs)
+
+    @property
+    def posterior_columns(self) -> dict[str, NDArray[np.float64]]:
+        """The posterior by cell as it stands in every table; empty where the study asks for none."""
+        risk = self.posterior_risk
+        if risk is None:
+            return {}
+        return {
+            "posterior": risk.expected_cells,
+            "posterior_lower": risk.lower_cells,
+            "posterior_upper": risk.upper_cells,
+        }
 
     @property
     def formula(self) -> str:
@@ -334,13 +347,13 @@ class RiskTerrain:
         return f"Exp({' + '.join(terms)})" if terms else "1"
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write score, expected count and events per cell as one Zarr store plain xarray opens."""
+        """Write score, expected count, posterior and events per cell as one Zarr store plain xarray opens."""
         from rtmdx.model.export import write_zarr
 
         write_zarr(self, path, overwrite=overwrite)
 
     def to_geotiff(self, path: str | os.PathLike[str], which: str = "score", *, overwrite: bool = False) -> None:
-        """Write "score" or "expected" as a cloud-optimised GeoTIFF (needs rasterio)."""
+        """Write "score", "expected" or "posterior" as a cloud-optimised GeoTIFF (needs rasterio)."""
         from rtmdx.model.export import write_geotiff
 
         write_geotiff(self, path, which, overwrite=overwrite)

@@ -16,6 +16,7 @@ from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.folds import fold_table
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
+from rtmdx.report.posterior import posterior_section
 from rtmdx.report.terminal import FAMILIES
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "formula": terrain.formula,
         "notes": [*terrain.culling.notes, *terrain.selection.notes],
         "flagged": list(terrain.selection.flagged.get(terrain.model.family, ())),
+        "posterior": posterior_section(terrain, canvas),
         "validity": _validity(terrain),
         "inputs": rows.input_rows(terrain),
         "factors": rows.factor_rows(terrain),
