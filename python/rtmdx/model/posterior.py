@@ -205,9 +205,9 @@ class PosteriorRisk:
                     "the cell's own count left out."
                 )
             if self.dispersion > 0.0:
+                what = f"a lasting dispersion {symbol}" if self.persistence_tried else f"the dispersion {symbol}"
                 parts.append(
-                    f"Own counts weigh by a lasting dispersion {symbol} = {self.dispersion:.4g} "
-                    f"(one period's: {self.dispersion_total:.4g})"
+                    f"Own counts weigh by {what} = {self.dispersion:.4g} (one period's: {self.dispersion_total:.4g})"
                     + (f", half-life {self.half_life:.4g} fitted periods." if math.isfinite(self.half_life) else ".")
                 )
             if self.rate.scale > 1.0:

@@ -26,7 +26,7 @@ def posterior_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | 
     if risk is None:
         return None
     own, posterior = risk.terrain_cells * risk.horizon, risk.expected_cells
-    lower, exact = class_breaks(np.concatenate([own, posterior]), 6)
+    lower, exact = class_breaks(np.concatenate([own, posterior]), 8)
     colors = ramp(RISK, len(lower)) if len(lower) > 1 else [RISK[1]]
     top = float(max(own.max(), posterior.max()))
     key = [
@@ -68,6 +68,7 @@ def posterior_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | 
         else f"a next period of {risk.horizon:g} times the fitted one's length",
         "method": risk.method,
         "chosen": _chosen(risk),
+        "split": bool(risk.persistence_tried),
         "places": _places(risk),
         "level": f"{100 * risk.level:g} %",
         "thin": canvas.thin,
@@ -82,7 +83,7 @@ def _history(total: NDArray[np.float64], canvas: Canvas) -> tuple[str, list[dict
     if not positive.size or (total == 0).any():
         lower = np.concatenate([[0.0], lower])
     zero = [COUNTS[0]] if lower[0] == 0 else []
-    colors = zero + ramp(COUNTS[2:], len(lower) - len(zero))
+    colors = zero + ramp(COUNTS[3:], len(lower) - len(zero))  # single events must be seen on a small map
     ends = [*(lower[1:] - 1), float(total.max())]
     key = [
         {"color": c, "range": count(a) if b <= a else f"{count(a)} to {count(b)}"}
@@ -96,7 +97,7 @@ def _sentence(risk: PosteriorRisk) -> str:
     k = max(1, round(0.01 * n))
     expected = np.sort(risk.expected_cells)[::-1]
     share = float(expected[:k].sum() / expected.sum()) if expected.sum() > 0 else math.nan
-    text = f"{number(float(expected.sum()), 4)} events are expected in all"
+    text = f"{count(expected.sum())} events are expected in all"
     if not math.isfinite(share):
         return text + "."
     return text + f", {percent(share)} of them in the 1 % of cells where most is expected ({plural(k, 'cell')})."
@@ -112,7 +113,7 @@ def _chosen(risk: PosteriorRisk) -> list[tuple[str, str]]:
         out.append(
             (
                 "Level around",
-                f"Gaussian of {length(risk.bandwidth, risk.grid.symbol)}, held to 1 by {number(risk.strength or 0.0)} "
+                f"Gaussian of {length(risk.bandwidth, risk.grid.symbol)}, held to 1 by {risk.strength:g} "
                 "prior events; the cell's own count left out.",
             )
         )
