@@ -18,8 +18,8 @@ from scipy import integrate, stats
 from rtmdx.errors import Cancelled, InputError
 from rtmdx.model.gamma import RateDistribution, posterior_rate
 from rtmdx.model.history import History, history_of_counts, history_of_events
-from rtmdx.model.level import Level, choose_level, count_log_likelihood, fit_dispersion, local_ratio
-from rtmdx.model.persistence import choose_persistence, leveled, period_weights
+from rtmdx.model.level import Level, Leveler, choose_level, count_log_likelihood, fit_dispersion, local_ratio
+from rtmdx.model.persistence import choose_persistence, period_weights
 from rtmdx.model.posterior import PosteriorRisk
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.space.grid import Grid
@@ -194,6 +194,8 @@ def test_the_local_ratio_is_its_double_sum_and_leaves_the_own_cell_out() -> None
         w *= 4 * math.pi * h**2
         expected = (k + w @ y) / (k + w @ mu)
         np.testing.assert_allclose(local_ratio(grid, y, mu, Level(h, k)), expected, rtol=1e-10)
+        moved = mu * expected
+        np.testing.assert_allclose(Leveler(grid, mu / 2, Level(h, k))(y, 2.0), moved / moved.sum() * y.sum() / 2)
     other = y.copy()
     other[7] += 50
     assert local_ratio(grid, other, mu, Level(2.0, 1.0))[7] == pytest.approx(
@@ -229,7 +231,7 @@ def test_a_level_is_found_where_there_is_one_and_only_there() -> None:
     best = max(tried, key=lambda row: row[2])
     assert (found.bandwidth, found.strength) == best[:2]
     assert best[2] > tried[0][2] + 100
-    after = fit_dispersion(y, leveled(grid, mu, y, 1.0, found), "nbii")
+    after = fit_dispersion(y, Leveler(grid, mu, found)(y, 1.0), "nbii")
     assert after == pytest.approx(0.3, abs=0.12)
     assert fit_dispersion(y, mu, "nbii") > after
     gains = []
@@ -277,14 +279,14 @@ def bursts(n: int, seed: int, *, lasting: float, size: float, parts: int = 8, dr
 
 def test_what_lasts_is_told_from_bursts() -> None:
     grid, mu, history = bursts(70, 0, lasting=1.0, size=1.0)
-    found = choose_persistence(grid, mu, history, "nbii", None, half_lives=(math.inf,))
+    found = choose_persistence(Leveler(grid, mu, None), history, "nbii", half_lives=(math.inf,))
     assert found is not None
     f = 1 + 1.0 + 1.0 / 2.0  # E[m^2] / E[m] of m = 1 + Poisson(1)
     assert fit_dispersion(history.total, mu, "nbii") > 2  # one period mixes both
     assert found.dispersion == pytest.approx(1.0 / f, rel=0.2)  # credibility: only what lasts, over the noise
     assert found.scale == pytest.approx(f, rel=0.2)
-    calm = bursts(70, 1, lasting=1.0, size=0.0)
-    other = choose_persistence(*calm, "nbii", None, half_lives=(math.inf,))
+    grid, mu, calm = bursts(70, 1, lasting=1.0, size=0.0)
+    other = choose_persistence(Leveler(grid, mu, None), calm, "nbii", half_lives=(math.inf,))
     assert other is not None
     assert other.dispersion == pytest.approx(1.0, rel=0.2)
     assert other.scale == pytest.approx(1.0, abs=0.05)
@@ -293,13 +295,13 @@ def test_what_lasts_is_told_from_bursts() -> None:
 def test_a_history_that_wanders_is_forgotten() -> None:
     grid, mu, history = bursts(60, 3, lasting=2.0, size=0.0, drift=True)
     lives = (0.125, 0.5, math.inf)
-    found = choose_persistence(grid, mu, history, "nbii", None, half_lives=lives)
+    found = choose_persistence(Leveler(grid, mu, None), history, "nbii", half_lives=lives)
     assert found is not None
     assert found.half_life < math.inf
     assert [row[0] for row in found.tried] == list(lives)
     assert found.deviance == min(row[2] for row in found.tried)
     for family in ("nbii", "nb2"):
-        fixed = choose_persistence(grid, mu, history, family, None, half_lives=lives, dispersion=0.7)
+        fixed = choose_persistence(Leveler(grid, mu, None), history, family, half_lives=lives, dispersion=0.7)
         assert fixed is not None
         assert fixed.dispersion == 0.7
 
@@ -309,11 +311,11 @@ def test_counts_that_say_nothing_get_no_weight() -> None:
     rng = np.random.default_rng(4)
     mu = np.full(grid.n_cells, 2.0)
     history = History(rng.poisson(mu / 4, (4, grid.n_cells)).astype(float), np.full(4, 0.25), "", "")
-    found = choose_persistence(grid, mu, history, "nbii", None, half_lives=(math.inf,))
+    found = choose_persistence(Leveler(grid, mu, None), history, "nbii", half_lives=(math.inf,))
     assert found is not None
     assert found.dispersion < 0.05
     empty = History(np.zeros((4, grid.n_cells)), np.full(4, 0.25), "", "")
-    assert choose_persistence(grid, mu, empty, "nbii", None, half_lives=(math.inf,)) is None
+    assert choose_persistence(Leveler(grid, mu, None), empty, "nbii", half_lives=(math.inf,)) is None
 
 
 # ---------------------------------------------------------------------------------------- history

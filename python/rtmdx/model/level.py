@@ -25,7 +25,16 @@ from numpy.typing import NDArray
 from rtmdx.model.likelihood import Family
 from rtmdx.space.grid import Grid
 
-__all__ = ["BANDWIDTHS", "STRENGTHS", "Level", "choose_level", "count_log_likelihood", "fit_dispersion", "local_ratio"]
+__all__ = [
+    "BANDWIDTHS",
+    "STRENGTHS",
+    "Level",
+    "Leveler",
+    "choose_level",
+    "count_log_likelihood",
+    "fit_dispersion",
+    "local_ratio",
+]
 
 Float = NDArray[np.float64]
 
@@ -72,6 +81,34 @@ def local_ratio(grid: Grid, counts: Float, expected: Float, level: Level) -> Flo
     smoother = _Smoother(grid, level.bandwidth)
     ratio: Float = (level.strength + smoother.around(counts)) / (level.strength + smoother.around(expected))
     return ratio
+
+
+class Leveler:
+    """Moves expected counts to the level around; what depends on the terrain alone is smoothed once.
+
+    Parameters
+    ----------
+    grid : Grid
+    mu : float64 array, shape (n_cells,)
+        Expected per period.
+    level : Level or None
+        None moves nothing.
+    """
+
+    def __init__(self, grid: Grid, mu: Float, level: Level | None) -> None:
+        self.mu, self.level = mu, level
+        if level is not None:
+            self._smoother = _Smoother(grid, level.bandwidth)
+            self._due = self._smoother.around(mu)
+
+    def __call__(self, y: Float, t: float) -> Float:
+        """Expected counts per period at the level of `y` events over a time `t`, scaled to have their total."""
+        if self.level is None or not y.any():
+            return self.mu
+        k = self.level.strength
+        mean = self.mu * ((k + self._smoother.around(y)) / (k + t * self._due))
+        scaled: Float = mean * (float(y.sum()) / (float(mean.sum()) * t))
+        return scaled
 
 
 def count_log_likelihood(y: Float, mu: Float, family: Family, dispersion: float) -> float:

@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 
 from rtmdx.model.gamma import discounted, update
 from rtmdx.model.history import History
-from rtmdx.model.level import Level, local_ratio
+from rtmdx.model.level import Leveler
 from rtmdx.model.likelihood import Family
-from rtmdx.space.grid import Grid
 
-__all__ = ["HALF_LIVES", "Persistence", "choose_persistence", "leveled", "period_weights"]
+__all__ = ["HALF_LIVES", "Persistence", "choose_persistence", "period_weights"]
 
 Float = NDArray[np.float64]
 
@@ -68,24 +67,14 @@ def period_weights(lengths: Float, half_life: float) -> Float:
     return weights
 
 
-def leveled(grid: Grid, mu: Float, y: Float, t: float, level: Level | None) -> Float:
-    """Expected counts per period after the local level, scaled so that their total is the history's."""
-    if level is None or not y.any():
-        return mu
-    mean = mu * local_ratio(grid, y, mu * t, level)
-    total = float(mean.sum()) * t
-    scaled: Float = mean * (float(y.sum()) / total)
-    return scaled
-
-
 class _Step:
     """One prediction: what the parts before `at` say of part `at`."""
 
-    def __init__(self, grid: Grid, mu: Float, history: History, at: int, half_life: float, level: Level | None) -> None:
+    def __init__(self, leveler: Leveler, history: History, at: int, half_life: float) -> None:
         weights = period_weights(history.lengths[:at], half_life)
         self.y = discounted(history.counts[:at], weights)
         self.t = float(weights @ history.lengths[:at])
-        self.mu = leveled(grid, mu, self.y, self.t, level)
+        self.mu = leveler(self.y, self.t)
         self.target = history.counts[at]
         self.length = float(history.lengths[at])
         self.some = np.flatnonzero(self.target)
@@ -117,11 +106,9 @@ class _Step:
 
 
 def choose_persistence(
-    grid: Grid,
-    mu: Float,
+    leveler: Leveler,
     history: History,
     family: Family,
-    level: Level | None,
     *,
     half_lives: Sequence[float],
     dispersion: float | None = None,
@@ -131,12 +118,10 @@ def choose_persistence(
 
     Parameters
     ----------
-    grid : Grid
-    mu : float64 array, shape (n_cells,)
-        Expected per fitted period.
+    leveler : Leveler
+        The terrain, per fitted period, and the way to the level around.
     history : History
     family : {"nbii", "nb2"}
-    level : Level or None
     half_lives : sequence of float
         Tried, in fitted periods.
     dispersion : float, optional
@@ -162,7 +147,7 @@ def choose_persistence(
     for half_life in half_lives:
         if check is not None:
             check()
-        steps = [_Step(grid, mu, history, i, half_life, level) for i in places]
+        steps = [_Step(leveler, history, i, half_life) for i in places]
 
         def score(d: float, steps: list[_Step] = steps) -> float:
             return sum(step.deviance(family, d) for step in steps)
@@ -184,6 +169,6 @@ def choose_persistence(
             best = (half_life, d, value)
     assert best is not None
     half_life, d, value = best
-    squares = [_Step(grid, mu, history, i, half_life, level).squares(family, d) for i in places]
+    squares = [_Step(leveler, history, i, half_life).squares(family, d) for i in places]
     errors, variance = map(sum, zip(*squares, strict=True))
     return Persistence(d, half_life, max(1.0, errors / variance), value, tuple(tried))

@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from rtmdx.errors import InputError
 from rtmdx.model.gamma import RateDistribution, check_level, discounted, posterior_rate, update
 from rtmdx.model.history import History, history_of_counts, history_of_events
-from rtmdx.model.level import BANDWIDTHS, STRENGTHS, Level, choose_level, fit_dispersion
+from rtmdx.model.level import BANDWIDTHS, STRENGTHS, Level, Leveler, choose_level, fit_dispersion
 from rtmdx.model.likelihood import Family
-from rtmdx.model.persistence import HALF_LIVES, Persistence, choose_persistence, leveled, period_weights
+from rtmdx.model.persistence import HALF_LIVES, Persistence, choose_persistence, period_weights
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Events
 
@@ -296,14 +296,15 @@ def posterior_risk(
         )
         if found is None:
             notes.append("No smoothing of the surroundings made the counts likelier, so none was used.")
-        else:
-            whole = fit_dispersion(total, leveled(grid, mu, total, t, found) * t, family) / over
+    leveler = Leveler(grid, mu, found)
+    if found is not None:
+        whole = fit_dispersion(total, leveler(total, t) * t, family) / over
     persistence: Persistence | None = None
     choose = dispersion == "auto"
     if choose or decay == "auto":
         if past.lengths.size > 1:
             persistence = choose_persistence(
-                grid, mu, past, family, found, half_lives=half_lives, dispersion=None if choose else given, check=check
+                leveler, past, family, half_lives=half_lives, dispersion=None if choose else given, check=check
             )
         if persistence is None and choose:
             notes.append("The history could not be split in time, so all of one period's dispersion is taken to last.")
@@ -312,7 +313,7 @@ def posterior_risk(
     scale = 1.0 if persistence is None else persistence.scale
     weights = period_weights(past.lengths, half_life)
     y, observed = discounted(past.counts, weights), float(weights @ past.lengths)
-    base = leveled(grid, mu, y, observed, found)
+    base = leveler(y, observed)
     return PosteriorRisk(
         grid=grid,
         rate=update(base, y, observed, family, lasting, scale),

@@ -126,7 +126,9 @@ def _chosen(risk: PosteriorRisk) -> list[tuple[str, str]]:
     out.append(("Own counts", f"{weight}; {decay}"))
     symbol = "s" if risk.family == "nbii" else "α"
     total = f"{symbol} = {number(risk.dispersion_total)} in one period, {number(risk.dispersion)} of it lasting"
-    if risk.dispersion > risk.dispersion_total:
+    if not risk.persistence_tried:
+        total = f"{symbol} = {number(risk.dispersion)}"
+    elif risk.dispersion > risk.dispersion_total:
         total = f"{symbol} = {number(risk.dispersion_total)} in one period, weighed as {number(risk.dispersion)}"
     out.append(("Dispersion", total))
     if risk.rate.scale > 1.005:
