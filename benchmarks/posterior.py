@@ -85,7 +85,8 @@ def deviance(counts: NDArray[np.int64], expected: Float) -> float:
 
 def mixed(density: Float, total: float) -> Float:
     """A density as expected counts of this total, with 1 % of a uniform surface."""
-    return total * ((1.0 - UNIFORM) * density / density.sum() + UNIFORM / density.size)
+    expected: Float = total * ((1.0 - UNIFORM) * density / density.sum() + UNIFORM / density.size)
+    return expected
 
 
 def reported_density(inputs: Inputs) -> Float:
@@ -139,7 +140,7 @@ def judge(
     rows = {}
     for name, expected in scores.items():
         found = validity(expected, later, shares=SHARES)
-        rows[name] = ([t.pai.expected for t in found.top], deviance(later, expected))
+        rows[name] = ([t.pai.expected for t in found.top], deviance(later, np.asarray(expected, dtype=np.float64)))
     low, high = chosen.prediction_interval(0.9)
     inside = (later >= low) & (later <= high)
     busy = chosen.expected_cells >= 1.0
@@ -182,9 +183,10 @@ def main() -> int:
         ahead_of["PAI 20 %"] += mine[0][2] >= max(r[0][2] for r in densities)
     print("\n" + "\n".join(notes))
     print(
-        f"\nOf {len(chosen)} outcomes the posterior has the least deviance in {ahead_of['deviance']}; at 1 % at least the PAI "
-        f"of past counts in {ahead_of['PAI 1 %']}; at 5 % at least that of every other score in {ahead_of['PAI 5 %']}; at "
-        f"20 % at least that of both kernel densities in {ahead_of['PAI 20 %']}."
+        f"\nOf {len(chosen)} outcomes the posterior has the least deviance in {ahead_of['deviance']}; "
+        f"at 1 % at least the PAI of past counts in {ahead_of['PAI 1 %']}; "
+        f"at 5 % at least that of every other score in {ahead_of['PAI 5 %']}; "
+        f"at 20 % at least that of both kernel densities in {ahead_of['PAI 20 %']}."
     )
     return 0
 
