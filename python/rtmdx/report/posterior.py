@@ -37,6 +37,7 @@ def posterior_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | 
     ]
     history, history_key = _history(risk.history.total, canvas)
     same = math.isclose(risk.horizon, 1.0)
+    enforced = any(f.code == "enforcement" for f in terrain.findings)
     return {
         "maps": [
             {
@@ -55,7 +56,9 @@ def posterior_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | 
             },
             {
                 "name": "Posterior",
-                "use": "What to expect: use it to decide where help and repair are needed first.",
+                "use": "What will be recorded next if enforcement goes on where it was: not where offending will be."
+                if enforced
+                else "What to expect: use it to decide where help and repair are needed first.",
                 "svg": canvas.image(canvas.classes(posterior, lower), colors),
                 "key": key,
                 "what": "expected events per cell, by landscape and history together",
@@ -72,7 +75,7 @@ def posterior_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | 
         "places": _places(risk),
         "level": f"{100 * risk.level:g} %",
         "thin": canvas.thin,
-        "enforcement": any(f.code == "enforcement" for f in terrain.findings),
+        "enforcement": enforced,
     }
 
 
