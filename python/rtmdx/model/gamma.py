@@ -17,6 +17,7 @@ Statistical Science 15, 46-60).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import InputError
 from rtmdx.model.likelihood import FAMILIES, Family
+from rtmdx.space.values import choice, named, number, reals
 
 __all__ = ["RateDistribution", "check_history", "check_level", "check_mean", "posterior_rate"]
 
@@ -82,7 +84,8 @@ class RateDistribution:
         from scipy.stats import nbinom
 
         tail = (1.0 - check_level(level)) / 2.0
-        if not (np.isfinite(horizon) and horizon > 0):
+        horizon = number(horizon, "horizon")
+        if not 0.0 < horizon < math.inf:
             raise InputError(f"horizon is {horizon}, expected a positive number of periods.")
         mean = self.mean * horizon
         extra = (self.scale - 1.0) * mean + self.variance * horizon**2  # variance beyond the Poisson's
@@ -103,9 +106,10 @@ class RateDistribution:
 
 def check_level(level: float) -> float:
     """Return a probability strictly between 0 and 1."""
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level is {level}, expected between 0 and 1, such as 0.9.")
-    return float(level)
+    value = number(level, "level")
+    if not 0.0 < value < 1.0:
+        raise InputError(f"level is {value}, expected between 0 and 1, such as 0.9.")
+    return value
 
 
 def check_mean(mu: ArrayLike) -> Float:
@@ -139,10 +143,7 @@ def check_history(counts: ArrayLike, periods: ArrayLike | None, n_cells: int) ->
 
 
 def _numbers(values: ArrayLike, name: str) -> Float:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name}: found {type(values).__name__}, expected an array of numbers.") from None
+    return reals(values, name, "an array of numbers")
 
 
 def _require(good: NDArray[np.bool_], values: Float, name: str, expected: str, what: str = "cell") -> None:
@@ -154,16 +155,15 @@ def _require(good: NDArray[np.bool_], values: Float, name: str, expected: str, w
 
 def check_dispersion(family: Any, dispersion: Any) -> float:
     """Return the dispersion of a family; 0 for Poisson."""
-    if family not in FAMILIES:
-        raise InputError(f"family is {family!r}, expected one of {', '.join(FAMILIES)}.")
-    if family == "poisson":
+    if choice(family, "family", FAMILIES) == "poisson":
         return 0.0
-    if not isinstance(dispersion, int | float | np.number) or not (np.isfinite(dispersion) and dispersion >= 0):
+    value = math.nan if dispersion is None else number(dispersion, "dispersion")
+    if not 0.0 <= value < math.inf:
         raise InputError(
-            f"dispersion is {dispersion!r}, expected a finite number >= 0 for family {family!r}.",
+            f"dispersion: found {named(dispersion)}, expected a finite number >= 0 for family {family!r}.",
             hint="A fitted model has it as model.dispersion.",
         )
-    return float(dispersion)
+    return value
 
 
 def posterior_rate(
@@ -211,8 +211,9 @@ def posterior_rate(
     if w.shape != t_by_period.shape:
         raise InputError(f"weights have shape {w.shape}, expected {t_by_period.shape}: one per period of counts.")
     _require((w >= 0) & (w <= 1), w, "weights", "a number from 0 to 1", what="period")
-    if not (np.isfinite(scale) and scale >= 1.0):
-        raise InputError(f"scale is {scale}, expected a number >= 1.")
+    f = number(scale, "scale")
+    if not 1.0 <= f < math.inf:
+        raise InputError(f"scale is {f}, expected a number >= 1.")
     impossible = (mean == 0) & (y_by_period.sum(axis=0) > 0)
     if impossible.any():
         i = int(np.argmax(impossible))
@@ -221,7 +222,7 @@ def posterior_rate(
             hint="Give the cell exposure, or leave its events out.",
         )
     y = discounted(y_by_period, w)
-    return update(mean, y, float(w @ t_by_period), family, d, scale)
+    return update(mean, y, float(w @ t_by_period), family, d, f)
 
 
 def discounted(counts: Float, weights: Float) -> Float:

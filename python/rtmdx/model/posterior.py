@@ -26,6 +26,7 @@ from rtmdx.model.likelihood import Family
 from rtmdx.model.persistence import HALF_LIVES, Persistence, choose_persistence, period_weights
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Events
+from rtmdx.space.values import named, number, reals, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,8 +265,7 @@ def posterior_risk(
     horizon = _positive(horizon, "horizon", "the length of the next period, in fitted periods")
     level = check_level(level)
     bandwidths = _choice(smooth, "smooth", tuple(BANDWIDTHS), grid.cell_size)
-    if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
-        raise InputError(f"parts is {parts!r}, expected a whole number >= 1.")
+    parts = whole(parts, "parts", least=1)
     past = _history(terrain, history, lengths, parts)
     half_lives = _choice(decay, "decay", tuple(h * past.length for h in HALF_LIVES), 1.0) or (math.inf,)
     family: Family = model.family
@@ -286,7 +286,7 @@ def posterior_risk(
     notes: list[str] = []
     found: Level | None = None
     level_tried: tuple[tuple[float, float, float], ...] = ()
-    whole = fitted  # dispersion of one period
+    one_period = fitted  # dispersion of one period
     over = t if family == "nbii" else 1.0  # NBII's dispersion of a count over t periods is s t
     if bandwidths and not total.any():
         notes.append("The history has no events, so there was no level around to learn.")
@@ -298,7 +298,7 @@ def posterior_risk(
             notes.append("No smoothing of the surroundings made the counts likelier, so none was used.")
     leveler = Leveler(grid, mu, found)
     if found is not None:
-        whole = fit_dispersion(total, leveler(total, t) * t, family) / over
+        one_period = fit_dispersion(total, leveler(total, t) * t, family) / over
     persistence: Persistence | None = None
     choose = dispersion == "auto"
     if choose or decay == "auto":
@@ -309,7 +309,7 @@ def posterior_risk(
         if persistence is None and choose:
             notes.append("The history could not be split in time, so all of one period's dispersion is taken to last.")
     half_life = half_lives[-1] if persistence is None else persistence.half_life
-    lasting = (whole if persistence is None else persistence.dispersion) if choose else given
+    lasting = (one_period if persistence is None else persistence.dispersion) if choose else given
     scale = 1.0 if persistence is None else persistence.scale
     weights = period_weights(past.lengths, half_life)
     y, observed = discounted(past.counts, weights), float(weights @ past.lengths)
@@ -324,7 +324,7 @@ def posterior_risk(
         level=level,
         family=family,
         dispersion=lasting,
-        dispersion_total=whole,
+        dispersion_total=one_period,
         bandwidth=None if found is None else found.bandwidth * grid.cell_size,
         strength=None if found is None else found.strength,
         half_life=half_life,
@@ -347,15 +347,16 @@ def _history(terrain: RiskTerrain, history: Any, lengths: ArrayLike | None, part
             raise InputError("the terrain's counts are not those of its events.", hint="Give the history's counts.")
         return own
     if isinstance(history, Events):
-        length = None if lengths is None else float(np.asarray(lengths, dtype=np.float64).reshape(-1).sum())
+        length = None if lengths is None else float(reals(lengths, "lengths", "positive lengths").sum())
         return history_of_events(history, grid, parts=parts, fitted=terrain.events, length=length)
     return history_of_counts(history, lengths, grid.n_cells)
 
 
 def _positive(value: Any, name: str, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value > 0 or value == math.inf:
-        raise InputError(f"{name} is {value!r}, expected a positive number: {what}.")
-    return float(value)
+    plain = number(value, name)
+    if not 0.0 < plain < math.inf:
+        raise InputError(f"{name} is {plain}, expected a positive number: {what}.")
+    return plain
 
 
 def _choice(value: Any, name: str, auto: tuple[float, ...], unit: float) -> tuple[float, ...]:
@@ -364,7 +365,7 @@ def _choice(value: Any, name: str, auto: tuple[float, ...], unit: float) -> tupl
         return ()
     if isinstance(value, str):
         if value != "auto":
-            raise InputError(f'{name} is {value!r}, expected "auto", a positive number or None.')
+            raise InputError(f'{name}: found {named(value)}, expected "auto", a positive number or None.')
         return auto
     what = "a bandwidth in CRS units" if name == "smooth" else "a half-life in fitted periods"
     return (_positive(value, name, what) / unit,)
@@ -374,9 +375,9 @@ def _given(dispersion: Any, fitted: float) -> float:
     """Return the dispersion kept as it is; 0 when it is to be chosen."""
     if isinstance(dispersion, str):
         if dispersion not in ("auto", "model"):
-            raise InputError(f'dispersion is {dispersion!r}, expected "auto", "model" or a number >= 0.')
+            raise InputError(f'dispersion: found {named(dispersion)}, expected "auto", "model" or a number >= 0.')
         return fitted if dispersion == "model" else 0.0
-    number = isinstance(dispersion, int | float | np.number) and not isinstance(dispersion, bool)
-    if not number or not 0 <= dispersion < math.inf:
-        raise InputError(f'dispersion is {dispersion!r}, expected "auto", "model" or a number >= 0.')
-    return float(dispersion)
+    value = number(dispersion, "dispersion")
+    if not 0.0 <= value < math.inf:
+        raise InputError(f'dispersion is {value}, expected "auto", "model" or a number >= 0.')
+    return value
