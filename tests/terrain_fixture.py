@@ -125,15 +125,19 @@ def _culling(design: Design, columns: tuple[int, ...], empty: bool) -> CullingRe
     penalties = np.geomspace(0.05, 0.0005, 40)
     bend = (np.log(penalties) - np.log(0.004)) ** 2
     paths = tuple(
-        CullingPath(ridge, penalties, 0.51 + shift + 0.004 * bend, np.full(40, 0.006),
-                    np.arange(40) // 3, stopped_early=False)
+        CullingPath(ridge, None, penalties, 0.51 + shift + 0.004 * bend, np.full(40, 0.006),
+                    np.arange(40) // 3, np.zeros((40, len(design.variables))), np.full(40, -1.5), np.full(40, 2e-9),
+                    np.tile(0.1 * (0.51 + shift + 0.004 * bend), (5, 1)), stopped_early=False)
         for ridge, shift in ((1e-4, 0.0), (1e-3, 0.002))
     )  # fmt: skip
     selected = () if empty else tuple(sorted({*columns, 0, 5}))
     coefficients = np.zeros(len(design.variables))
     coefficients[list(selected)] = 0.3
     folds = tuple(FoldSummary(i, design.n_cells // 5, 180) for i in range(5))
-    return CullingResult(selected, coefficients, -1.5, 0.004, 1e-4, 2e-9, 0.05, paths, folds, 230)
+    return CullingResult(
+        selected, coefficients, intercept=-1.5, penalty=0.004, ridge=1e-4, mixing=None, rule="min", best_penalty=0.004,
+        kkt_residual=2e-9, lambda_max=0.05, paths=paths, folds=folds, n_rows=230,
+    )  # fmt: skip
 
 
 def make_terrain(
@@ -150,6 +154,7 @@ def make_terrain(
     findings: tuple[Finding, ...] = (),
     title: str = "Riverton, street robbery",
     seed: int = 0,
+    posterior: bool = False,
 ) -> RiskTerrain:
     """Make the terrain; the options are the edge cases of the tests."""
     rng = np.random.default_rng(seed)
@@ -198,7 +203,7 @@ def make_terrain(
         validity(s, later, name=name, period="held out: 2023-01-01 to 2023-12-31") for name, s in judged.items()
     )
     cleanings = {"outcome": events.cleaning, **{f"factor {f.name}": f.cleaning for f in factors}}
-    return RiskTerrain(
+    terrain = RiskTerrain(
         title=title, grid=grid, events=events, counts=counts, factors=factors, design=design,
         culling=_culling(design, final.columns, not selected), selection=selection, score_cells=score,
         expected_cells=np.asarray(expected, dtype=np.float64), bands=bands, bands_note=note, fitted=fitted,
@@ -213,6 +218,7 @@ def make_terrain(
             "inputs": {k: {"source": v.source, "sha256": v.digest, "rows": v.read} for k, v in cleanings.items()},
         },
     )  # fmt: skip
+    return replace(terrain, posterior_risk=terrain.posterior()) if posterior else terrain
 
 
 def nothing_found(**options: Any) -> RiskTerrain:

@@ -47,7 +47,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_leaves_every_output(city: Path) -> None:
     names = {p.name for p in (city / "out").iterdir()}
-    assert names == {"terrain.zarr", "score.tif", "expected.tif", "terrain.gpkg", "tables", "report.html", "run.json"}
+    rasters = {"terrain.zarr", "score.tif", "expected.tif", "posterior.tif"}
+    assert names == rasters | {"terrain.gpkg", "tables", "report.html", "run.json"}
     assert not [p for p in city.iterdir() if p.name.startswith(".")]
 
 
@@ -68,7 +69,7 @@ def test_results_on_stdout_progress_on_stderr(city: Path) -> None:
 
 def test_the_outputs_agree_with_each_other(city: Path) -> None:
     store = xr.open_zarr(city / "out" / "terrain.zarr")
-    for name in ("score", "expected"):
+    for name in ("score", "expected", "posterior"):
         raster = store[name]
         with rasterio.open(city / "out" / f"{name}.tif") as tif:
             assert tif.crs.to_epsg() == 26915
@@ -90,7 +91,7 @@ def test_provenance_is_in_every_output(city: Path) -> None:
     study_id = Study.from_toml(city / "study.toml").id
     out = city / "out"
     assert study_id in json.dumps(xr.open_zarr(out / "terrain.zarr").attrs)
-    for name in ("score", "expected"):
+    for name in ("score", "expected", "posterior"):
         with rasterio.open(out / f"{name}.tif") as tif:
             assert study_id in json.dumps(tif.tags())
     assert study_id in gpd.read_file(out / "terrain.gpkg", layer="provenance").to_json()

@@ -144,7 +144,7 @@ def test_a_large_geotiff_has_overviews(tmp_path: Path) -> None:
 
 
 def test_unknown_raster_is_refused(terrain: RiskTerrain, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'risk', expected one of 'score', 'expected'"):
+    with pytest.raises(InputError, match="'risk', expected one of 'score', 'expected', 'posterior'"):
         terrain.to_geotiff(tmp_path / "a.tif", "risk")
 
 

@@ -98,6 +98,13 @@ def invariants(terrain: RiskTerrain) -> None:
         assert cleaning.read == cleaning.kept + sum(cleaning.dropped.values())
 
 
+def posterior_is_ahead(terrain: RiskTerrain, density: str) -> None:
+    """Terrain and history together capture at least what either does alone, and what their density does."""
+    held = {v.name: [t.pai.expected for t in v.top] for v in terrain.holdout}
+    for name in ("Risk terrain", "Past counts", density):
+        assert all(a >= b for a, b in zip(held["Posterior risk"], held[name], strict=True)), name
+
+
 def test_stlouis_fitted_on_2017_scored_on_2018(cities: Path) -> None:
     study = Study.from_toml(EXAMPLES / "stlouis.toml", overrides=HOLDOUT)
     terrain = run(study, data=cities)
@@ -111,6 +118,11 @@ def test_stlouis_fitted_on_2017_scored_on_2018(cities: Path) -> None:
     # a trial elsewhere gave 5.7, 16.6 and 10.6 with fewer factors: the terrain never hides its baselines
     assert 4 < held["Risk terrain"].top[0].pai.expected < 9
     assert held["Past counts"].top[0].pai.expected > held["Risk terrain"].top[0].pai.expected
+    posterior_is_ahead(terrain, "Kernel density (273 m)")
+    risk = terrain.posterior_risk
+    assert risk is not None
+    assert risk.dispersion < 0.5 * risk.dispersion_total  # several victims of one incident are rows at one place
+    assert risk.rate.scale > 1.5
 
 
 @pytest.mark.parametrize(("layer", "events"), [("ev_robbery_2017_18", 3438), ("ev_homicide_2017_18", 394)])
@@ -128,6 +140,7 @@ def test_chicago(cities: Path) -> None:
     held = {v.name: v for v in terrain.holdout}
     assert held["Risk terrain"].n_events == 15_397
     assert held["Past counts"].top[0].pai.expected == pytest.approx(14.5, abs=1)
+    posterior_is_ahead(terrain, "Kernel density (600 m)")
 
 
 def test_nbii_keeps_the_total_and_nb2_does_not(cities: Path) -> None:

@@ -98,7 +98,12 @@ def test_order_of_factors_does_not_matter(terrain: RiskTerrain) -> None:
 
 
 def test_holdout_is_scored_beside_baselines(terrain: RiskTerrain) -> None:
-    assert [v.name for v in terrain.holdout] == ["Risk terrain", "Past counts", "Kernel density (200 m)"]
+    assert [v.name for v in terrain.holdout] == [
+        "Risk terrain",
+        "Past counts",
+        "Kernel density (200 m)",
+        "Posterior risk",
+    ]
     frames = small_city.frames()
     later = frames["events"]["date"] >= "2023"
     assert terrain.holdout[0].n_events == int(later.sum())

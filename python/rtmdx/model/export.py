@@ -39,6 +39,7 @@ SCHEMA_VERSION = 1
 _RASTERS = {
     "score": "Relative risk score: product of the relative risk values present, lowest cell 1",
     "expected": "Expected events per cell over the outcome's period",
+    "posterior": "Expected events per cell of a next period, from terrain and history together",
 }
 _REACH = {"proximity": "within", "cost": "within a cost distance of", "density": "dense at bandwidth"}
 _OUTSIDE = 255  # of the uint8 layers
@@ -85,10 +86,11 @@ def write_zarr(
     """Write the terrain as one Zarr v3 store that ``xarray.open_zarr(path)`` opens as it is.
 
     Arrays with dims (y, x): ``score`` and ``expected`` (float64, NaN outside), ``count`` (int32),
-    ``band`` (uint8, CF flags) and, with `variables`, the model's 0/1 variables (uint8); CF
+    ``band`` (uint8, CF flags), where the study asks for it ``posterior``, ``posterior_lower`` and
+    ``posterior_upper`` (float64), and, with `variables`, the model's 0/1 variables (uint8); CF
     ``spatial_ref`` with GeoTransform. Chunks are compressed (Blosc, byte shuffle) and then summed
-    (CRC-32C); the same terrain gives the same bytes. The root attributes hold title, study, provenance
-    and model as JSON, and the ``proj:`` and ``spatial:`` conventions.
+    (CRC-32C); the same terrain gives the same bytes. The root attributes hold title, study, provenance,
+    model and what the posterior chose as JSON, and the ``proj:`` and ``spatial:`` conventions.
 
     Raises
     ------
@@ -130,6 +132,10 @@ def _dataset(terrain: RiskTerrain, variables: bool) -> xr.Dataset:
         "count": grid.dataarray(grid.to_raster(terrain.counts.astype(np.int32), -1), "count", events),
         "band": grid.dataarray(grid.to_raster(terrain.band_index, _OUTSIDE), "band", bands),
     }
+    posterior = terrain.posterior_risk
+    if posterior is not None:
+        layers |= {"posterior": posterior.expected}
+        layers |= {"posterior_lower": posterior.lower, "posterior_upper": posterior.upper}
     model = terrain.model
     for column, v in zip(model.columns, model.variables, strict=True) if variables else ():
         within = _REACH[v.operationalization]
@@ -146,6 +152,7 @@ def _dataset(terrain: RiskTerrain, variables: bool) -> xr.Dataset:
         "study": _json(terrain.config),
         "provenance": _json(terrain.provenance),
         "model": _json(_model_record(terrain)),
+        **({} if posterior is None else {"posterior": _json(posterior.to_dict())}),
         **spatial_attributes(grid),
     }
     return dataset
@@ -173,7 +180,7 @@ def _model_record(terrain: RiskTerrain) -> dict[str, Any]:
 def write_geotiff(
     terrain: RiskTerrain, path: str | os.PathLike[str], which: str = "score", *, overwrite: bool = False
 ) -> None:
-    """Write "score" or "expected" as a cloud-optimised GeoTIFF.
+    """Write "score", "expected" or "posterior" as a cloud-optimised GeoTIFF.
 
     float64 (the bits of the Zarr store), NaN outside, tiles of 512, averaged overviews. Study and
     provenance are JSON in the tag ``RTMDX``.
@@ -181,7 +188,7 @@ def write_geotiff(
     Raises
     ------
     InputError
-        `which` is neither.
+        `which` is none of these, or the terrain holds no posterior.
     MissingDependencyError
         rasterio is not installed.
     OutputError
@@ -189,6 +196,11 @@ def write_geotiff(
     """
     if which not in _RASTERS:
         raise InputError(f"which: found {which!r}, expected one of {', '.join(map(repr, _RASTERS))}.")
+    if which == "posterior" and terrain.posterior_risk is None:
+        raise InputError(
+            "which: this terrain holds no posterior.",
+            hint="Enable it in the study, or take terrain.posterior(), whose `expected` is a DataArray.",
+        )
     try:
         import rasterio
         from rasterio.crs import CRS
@@ -198,7 +210,8 @@ def write_geotiff(
             "GeoTIFF output needs rasterio.", hint="Install it with: pip install 'rtmdx[raster]'"
         ) from None
     grid = terrain.grid
-    values = grid.to_raster(terrain.score_cells if which == "score" else terrain.expected_cells)
+    cells = {"score": terrain.score_cells, "expected": terrain.expected_cells, **terrain.posterior_columns}
+    values = grid.to_raster(cells[which])
     rows, cols = grid.shape
     profile = {
         "driver": "COG",
@@ -233,8 +246,9 @@ def write_geotiff(
 def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write the terrain as a GeoPackage.
 
-    Layers: ``cells`` (a square per kept cell with count, score, expected, band and the model's 0/1
-    variables), and the tables ``model``, ``factors`` and ``provenance`` (key, value).
+    Layers: ``cells`` (a square per kept cell with count, score, expected, band, where the study asks for
+    it posterior, posterior_lower and posterior_upper, and the model's 0/1 variables), and the tables
+    ``model``, ``factors`` and ``provenance`` (key, value).
 
     Raises
     ------
@@ -251,6 +265,8 @@ def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, over
     ]
     model = terrain.model
     provenance += [("model", _json({k: v for k, v in _model_record(terrain).items() if k != "variables"}))]
+    if terrain.posterior_risk is not None:
+        provenance += [("posterior", _json(terrain.posterior_risk.to_dict()))]
     layers: dict[str, Any] = {
         "cells": terrain.cells,
         "model": terrain.table,

@@ -50,6 +50,7 @@ def _cells(terrain: RiskTerrain) -> pd.DataFrame:
             "score": terrain.score_cells,
             "expected": terrain.expected_cells,
             "band": names[terrain.band_index],
+            **terrain.posterior_columns,
             **{
                 v.name: terrain.design.indicator(c)
                 for c, v in zip(terrain.model.columns, terrain.model.variables, strict=True)

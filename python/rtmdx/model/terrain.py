@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.model.design import Design
 from rtmdx.model.validity import Validity
@@ -16,6 +16,7 @@ from rtmdx.space.layers import Cleaning, Events, Finding, RiskFactor
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     import geopandas as gpd
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rtmdx.model.diagnostics import Diagnostics
     from rtmdx.model.families import CountModel
     from rtmdx.model.fold_plan import FoldPlan
+    from rtmdx.model.posterior import PosteriorRisk
     from rtmdx.model.stepwise import StepwiseResult
 
 __all__ = ["Band", "RiskTerrain", "relative_risk_score", "risk_bands"]
@@ -132,8 +134,8 @@ class RiskTerrain:
     fitted : tuple of Validity
         In-sample: the terrain, and kernel density of the same events. Fitted figures flatter.
     holdout : tuple of Validity
-        Out of time: terrain, past counts and kernel density scored on the hold-out's events; empty
-        without a hold-out.
+        Out of time: terrain, past counts, kernel density and posterior scored on the hold-out's events;
+        empty without a hold-out.
     holdout_cleaning : Cleaning or None
     findings : tuple of Finding
         What deserves a second look in the input or the result.
@@ -145,6 +147,8 @@ class RiskTerrain:
         Study id, input digests, versions, build, seed, time.
     fold_plan : FoldPlan or None
         How the penalty was cross-validated.
+    posterior_risk : PosteriorRisk or None
+        What to expect of the next period, as the study asks for it; `posterior` makes others.
     """
 
     title: str
@@ -168,6 +172,7 @@ class RiskTerrain:
     config: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     fold_plan: FoldPlan | None = None
+    posterior_risk: PosteriorRisk | None = None
 
     @property
     def model(self) -> CountModel:
@@ -185,6 +190,67 @@ class RiskTerrain:
         """Expected number of events per cell over the outcome's period, dims (y, x)."""
         attrs = {"long_name": "expected events per cell", "units": "1"}
         return self.grid.dataarray(self.grid.to_raster(self.expected_cells), "expected", attrs)
+
+    def posterior(
+        self,
+        history: Events | ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        smooth: Literal["auto"] | float | None = "auto",
+        decay: Literal["auto"] | float | None = "auto",
+        dispersion: Literal["auto", "model"] | float = "auto",
+        horizon: float = 1.0,
+        level: float = 0.9,
+        parts: int = 8,
+        check: Callable[[], None] | None = None,
+    ) -> PosteriorRisk:
+        """Combine the terrain with what happened: expected counts of a next period, with intervals.
+
+        The terrain says where the landscape is risky and why, the history where events were, the
+        posterior what to expect. Nothing is chosen on anything but the history. The unit of time is
+        the period the model was fitted to.
+
+        Parameters
+        ----------
+        history : Events or array of whole numbers, shape (n_cells,) or (n_periods, n_cells), optional
+            By default the events the model was fitted to. Periods go from old to new.
+        lengths : float or float array, shape (n_periods,), optional
+            Lengths of the periods, in fitted periods. Needed for several periods of counts, and for
+            events whose dates do not tell; 1 for counts of one period.
+        smooth : "auto", float or None
+            Move the terrain to the level of the cells around first, by a Gaussian of this bandwidth (CRS
+            units); "auto" chooses it, and whether to smooth at all, by leave-one-cell-out likelihood.
+        decay : "auto", float or None
+            Half-life of the history in fitted periods; "auto" chooses it one step ahead; None is no decay.
+        dispersion : "auto", "model" or float
+            Weight of a cell's own counts. "auto" takes what lasts, chosen one step ahead where the
+            history has two or more periods; "model" takes the fitted dispersion: with `smooth` and
+            `decay` None that is the exact posterior of the negative binomial.
+        horizon : float
+            Length of the next period, in fitted periods.
+        level : float
+            Probability of the intervals.
+        parts : int
+            Equal parts into which dated events are cut.
+        check : callable, optional
+            Called now and then; raises to stop.
+
+        Returns
+        -------
+        PosteriorRisk
+            Under a Poisson, or a dispersion of 0, the terrain itself; its ``notes`` say so.
+
+        Raises
+        ------
+        InputError
+            A shape, sign or value does not fit, a length cannot be told, or a cell without exposure has events.
+        """
+        from rtmdx.model.posterior import posterior_risk
+
+        return posterior_risk(
+            self, history, lengths=lengths, smooth=smooth, decay=decay, dispersion=dispersion, horizon=horizon,
+            level=level, parts=parts, check=check,
+        )  # fmt: skip
 
     @property
     def table(self) -> pd.DataFrame:
@@ -240,7 +306,7 @@ class RiskTerrain:
 
     @property
     def cells(self) -> gpd.GeoDataFrame:
-        """One square polygon per kept cell with count, score, expected, band and 0/1 model variables."""
+        """One square polygon per kept cell: count, score, expected, band, posterior with limits, 0/1 variables."""
         import geopandas as gpd
         import shapely
 
@@ -257,10 +323,23 @@ class RiskTerrain:
             "expected": self.expected_cells,
             "band": band,
         }
+        data |= self.posterior_columns
         for column, v in zip(self.model.columns, self.model.variables, strict=True):
             data[v.name] = self.design.indicator(column)
         boxes = shapely.box(west, north - size, west + size, north)
         return gpd.GeoDataFrame(data, geometry=boxes, crs=self.grid.crs)
+
+    @property
+    def posterior_columns(self) -> dict[str, NDArray[np.float64]]:
+        """The posterior by cell as it stands in every table; empty where the study asks for none."""
+        risk = self.posterior_risk
+        if risk is None:
+            return {}
+        return {
+            "posterior": risk.expected_cells,
+            "posterior_lower": risk.lower_cells,
+            "posterior_upper": risk.upper_cells,
+        }
 
     @property
     def formula(self) -> str:
@@ -283,13 +362,13 @@ class RiskTerrain:
         return diagnose(self, **options)
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write score, expected count and events per cell as one Zarr store plain xarray opens."""
+        """Write score, expected count, posterior and events per cell as one Zarr store plain xarray opens."""
         from rtmdx.model.export import write_zarr
 
         write_zarr(self, path, overwrite=overwrite)
 
     def to_geotiff(self, path: str | os.PathLike[str], which: str = "score", *, overwrite: bool = False) -> None:
-        """Write "score" or "expected" as a cloud-optimised GeoTIFF (needs rasterio)."""
+        """Write "score", "expected" or "posterior" as a cloud-optimised GeoTIFF (needs rasterio)."""
         from rtmdx.model.export import write_geotiff
 
         write_geotiff(self, path, which, overwrite=overwrite)

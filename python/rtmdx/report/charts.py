@@ -26,7 +26,7 @@ STYLES = (("#8a2457", ""), ("#174c77", "7 4"), ("#23694a", "2 4"), ("#6b5a13", "
 
 def style_of(name: str, position: int) -> tuple[str, str]:
     """Return colour and dashes of a score; the usual ones keep theirs in every chart."""
-    usual = {"Risk": 0, "Past": 1, "Kernel": 2}
+    usual = {"Risk": 0, "Past": 1, "Kernel": 2, "Posterior": 3}
     return STYLES[usual.get(name.split(" ")[0], position % len(STYLES))]
 
 

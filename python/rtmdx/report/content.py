@@ -201,7 +201,8 @@ def outlook(terrain: RiskTerrain) -> str:
         f"highest scores hold {held(judged[0], 'by the order of equal scores')}"
     )
     others = [f"{in_sentence(v.name)} {held(v)}" for v in judged[1:]]
-    return text + (f"; for comparison, {' and '.join(others)}." if others else ".")
+    listed = " and ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
+    return text + (f"; for comparison, {listed}." if others else ".")
 
 
 def period_of(v: Validity) -> str:

@@ -17,6 +17,7 @@ from rtmdx.report.diagnostics import diagnostics_section
 from rtmdx.report.folds import fold_table
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
+from rtmdx.report.posterior import posterior_section
 from rtmdx.report.terminal import FAMILIES
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "formula": terrain.formula,
         "notes": [*terrain.culling.notes, *terrain.selection.notes],
         "flagged": list(terrain.selection.flagged.get(terrain.model.family, ())),
+        "posterior": posterior_section(terrain, canvas),
         "validity": _validity(terrain),
         "diagnostics": diagnostics_section(terrain),
         "inputs": rows.input_rows(terrain),

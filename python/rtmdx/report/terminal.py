@@ -197,6 +197,8 @@ def _note_baseline(console: Console, judged: list[dict[str, Any]]) -> None:
     """Name every baseline that captures more than the terrain, and where."""
     terrain, *others = judged
     for other in others:
+        if str(other["name"]).startswith("Posterior"):
+            continue
         better = [
             f"{100 * t['share']:g} %"
             for t, o in zip(terrain["top"], other["top"], strict=True)
@@ -209,8 +211,8 @@ def _note_baseline(console: Console, judged: list[dict[str, Any]]) -> None:
             )
     if terrain["n_events"]:
         console.print(
-            "[dim]Events repeat in place. The terrain says where the landscape is risky and why; it is not the best "
-            "forecast on its own.[/]"
+            "[dim]Events repeat in place. The terrain says where the landscape is risky and why, past counts where "
+            "events were; what to expect is said by both together, the posterior.[/]"
         )
 
 

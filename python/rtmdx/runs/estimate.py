@@ -16,7 +16,7 @@ __all__ = ["Estimate", "available_memory", "estimate_run", "parse_memory", "requ
 # and outputs; seconds likewise.
 _BASE_BYTES = 330e6
 _BYTES_PER_RASTER_CELL = 40
-_BYTES_PER_CELL = 900
+_BYTES_PER_CELL = 1050
 _BYTES_PER_CELL_AND_BLOCK = 6
 _SECONDS_PER_CELL_AND_SURFACE = 1e-8
 _SECONDS_PER_CELL_AND_BLOCK_PAIR = 4e-8

@@ -19,7 +19,10 @@ __all__ = ["enforcement_findings", "holdout_findings", "unit_findings"]
 _ENFORCEMENT = re.compile(
     r"\b(drugs?|narcotics?|dui|dwi|prostitution|stops?|frisks?|arrests?|citations?|summons(?:es)?|search(?:es)?|seizures?|"
     r"warrants?|tickets?|traffic violations?|field interviews?|use of force|force (?:reports?|incidents?)|uof|"
-    r"officer involved)\b"
+    r"officer involved|weapons? (?:possession|violations?|offen[cs]es?|laws?|charges?)|"
+    r"(?:possession|carrying|unlawful use) of (?:an? )?(?:concealed |illegal |loaded )*(?:weapons?|firearms?|guns?)|"
+    r"possession|cannabis|marijuana|cocaine|heroin|solicit(?:ing|ation)|loitering|vagrancy|gambling|"
+    r"public intoxication|curfew|drunk driving|gun seizures?)\b"
 )
 
 

@@ -19,9 +19,10 @@ __all__ = ["RESULT_FILE", "output_folder", "read_summary", "summary", "write_out
 
 RESULT_FILE = "run.json"
 _OUTPUTS = {
-    "terrain.zarr": "score, expected count and events per cell (Zarr)",
+    "terrain.zarr": "score, expected count, posterior and events per cell (Zarr)",
     "score.tif": "relative risk score (cloud-optimised GeoTIFF)",
     "expected.tif": "expected events per cell (cloud-optimised GeoTIFF)",
+    "posterior.tif": "what to expect of the next period, from terrain and history (cloud-optimised GeoTIFF)",
     "terrain.gpkg": "cells, model and factors (GeoPackage)",
     "tables": "cells, factors, variables, model, validity, trace (CSV)",
     "report.html": "report, one file, opens offline",
@@ -85,19 +86,21 @@ def write_outputs(
         "terrain.zarr": terrain.to_zarr,
         "score.tif": lambda p: terrain.to_geotiff(p, "score"),
         "expected.tif": lambda p: terrain.to_geotiff(p, "expected"),
+        "posterior.tif": lambda p: terrain.to_geotiff(p, "posterior"),
         "terrain.gpkg": terrain.to_geopackage,
         "tables": lambda p: export.write_tables(terrain, p),
         "report.html": terrain.report,
     }
-    for i, name in enumerate(_OUTPUTS):
+    outputs = {k: v for k, v in _OUTPUTS.items() if k != "posterior.tif" or terrain.posterior_risk is not None}
+    for i, name in enumerate(outputs):
         if progress is not None:
-            progress("outputs", i, len(_OUTPUTS))
+            progress("outputs", i, len(outputs))
         write[name](folder / name)
-    result = {**summary(terrain), "outputs": _OUTPUTS}
+    result = {**summary(terrain), "outputs": outputs}
     (folder / RESULT_FILE).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if progress is not None:
-        progress("outputs", len(_OUTPUTS), len(_OUTPUTS))
-    return {**_OUTPUTS, RESULT_FILE: "this result, machine-readable"}
+        progress("outputs", len(outputs), len(outputs))
+    return {**outputs, RESULT_FILE: "this result, machine-readable"}
 
 
 def summary(terrain: RiskTerrain) -> dict[str, Any]:
@@ -172,6 +175,7 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
                 for b in terrain.bands
             ],
             "bands_note": terrain.bands_note,
+            "posterior": None if terrain.posterior_risk is None else terrain.posterior_risk.to_dict(),
             "validity": {
                 "fitted": [v.to_dict() for v in terrain.fitted],
                 "holdout": [v.to_dict() for v in terrain.holdout],

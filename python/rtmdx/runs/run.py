@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from rtmdx.space.layers import Events, Finding
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+    from rtmdx.model.posterior import PosteriorRisk
 
 __all__ = ["Progress", "fit", "load", "run"]
 
@@ -170,7 +173,6 @@ def fit(
     expected = np.asarray(selection.model.expected(design), dtype=np.float64)
     bands, note = risk_bands(score, counts)
     findings = [*inputs.findings, *_result_findings(study, inputs, design, counts)]
-    fitted, holdout = _judge(study, inputs, score, counts, n_threads)
     terrain = RiskTerrain(
         title=study.report.title or study.name,
         grid=grid,
@@ -184,8 +186,7 @@ def fit(
         expected_cells=expected,
         bands=bands,
         bands_note=note,
-        fitted=fitted,
-        holdout=holdout,
+        fitted=(),
         holdout_cleaning=None if inputs.holdout is None else inputs.holdout.cleaning,
         findings=tuple(findings),
         block_length=study.grid.block_length,
@@ -193,6 +194,9 @@ def fit(
         provenance=provenance(study, inputs),
         fold_plan=plan,
     )
+    posterior = _posterior(study, terrain, check)
+    fitted, holdout = _judge(study, inputs, score, counts, posterior, n_threads)
+    terrain = replace(terrain, posterior_risk=posterior, fitted=fitted, holdout=holdout)
     compared = dict([_kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
     terrain = diagnosed(terrain, study, inputs, scores=compared, cancel=cancel)
     for finding in terrain.findings:
@@ -253,8 +257,32 @@ def _kernel_density(inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float
     return f"Kernel density ({bandwidth:g} {inputs.grid.symbol})", inputs.grid.to_cells(raster)
 
 
+def _posterior(study: Study, terrain: RiskTerrain, check: Callable[[], None]) -> PosteriorRisk | None:
+    """Combine the terrain with the events it was fitted to, as the study says."""
+    spec = study.posterior
+    if not spec.enabled:
+        return None
+    smooth: Any = spec.smooth
+    if not isinstance(smooth, str):
+        smooth *= study.grid.block_length
+    return terrain.posterior(
+        smooth=None if smooth == "none" else smooth,
+        decay=None if spec.decay == "none" else spec.decay,
+        dispersion=spec.dispersion,
+        horizon=spec.horizon,
+        level=spec.level,
+        parts=spec.parts,
+        check=check,
+    )
+
+
 def _judge(
-    study: Study, inputs: Inputs, score: NDArray[np.float64], counts: NDArray[np.int64], threads: int
+    study: Study,
+    inputs: Inputs,
+    score: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    posterior: PosteriorRisk | None,
+    threads: int,
 ) -> tuple[tuple[Validity, ...], tuple[Validity, ...]]:
     """Measure the terrain beside its baselines: on the fitted events, and on the hold-out's where there is one."""
     name, density = _kernel_density(inputs, threads)
@@ -272,6 +300,8 @@ def _judge(
     if inputs.holdout is None:
         return fitted, ()
     scores = {"Risk terrain": score, "Past counts": counts.astype(np.float64), name: density}
+    if posterior is not None and posterior.updated:  # else it is the terrain
+        scores["Posterior risk"] = posterior.expected_cells
     later = inputs.holdout.counts(inputs.grid)
     return fitted, measure(scores, later, f"held out: {inputs.holdout.period}")
 

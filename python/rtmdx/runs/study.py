@@ -34,6 +34,7 @@ __all__ = [
     "ImpedanceSpec",
     "ModelSpec",
     "OutcomeSpec",
+    "PosteriorSpec",
     "ReportSpec",
     "Source",
     "Study",
@@ -305,6 +306,26 @@ class ModelSpec(_Spec):
         return self
 
 
+class PosteriorSpec(_Spec):
+    """What to expect next: terrain and history combined. Nothing here changes the model or its scores."""
+
+    enabled: bool = True
+    """Compute the posterior, map it, and judge it beside terrain and history."""
+    smooth: Literal["auto", "none"] | PositiveFloat = "auto"
+    """Move the terrain to the level of the cells around: chosen on the fitted period, not at all, or a bandwidth
+    (standard deviation of a Gaussian) in blocks."""
+    decay: Literal["auto", "none"] | PositiveFloat = "auto"
+    """Half-life of the history: chosen on the fitted period, none, or so many fitted periods."""
+    dispersion: Literal["auto", "model"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = "auto"
+    """Weight of a cell's own counts: what lasts, chosen on the fitted period; the model's dispersion; or a number."""
+    parts: Annotated[int, Field(ge=1, le=366)] = 8
+    """Equal parts into which the fitted period is cut, by date, to see what lasts."""
+    horizon: PositiveFloat = 1
+    """Length of the next period, in fitted periods."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Probability of the intervals."""
+
+
 class ReportSpec(_Spec):
     """What the outputs show; nothing here changes the model."""
 
@@ -336,6 +357,7 @@ class Study(_Spec):
     holdout: HoldoutSpec | None = None
     impedance: ImpedanceSpec | None = None
     model: ModelSpec = ModelSpec()
+    posterior: PosteriorSpec = PosteriorSpec()
     report: ReportSpec = ReportSpec()
 
     @model_validator(mode="before")
@@ -471,6 +493,8 @@ class Study(_Spec):
         for option in ("fold_offset", "fold_repeats", "fold_time", "districts"):  # likewise
             if data["model"][option] == ModelSpec.model_fields[option].default:
                 data["model"].pop(option)
+        if self.posterior == PosteriorSpec():
+            data.pop("posterior")
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -17,7 +17,7 @@ from rtmdx.space.values import named, whole
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Finding", "Selected", "Selection", "count_dropped", "parse_days", "select_rows"]
+__all__ = ["Finding", "Selected", "Selection", "count_dropped", "local_times", "parse_days", "select_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,13 @@ def _parse_dates(
             when[stamped] = aware.dt.tz_convert(time_zone).dt.tz_localize(None).astype(when.dtype)
     values = when.to_numpy(dtype="datetime64[s]")
     return values, missing, np.isnat(values) & ~missing, utc and not time_zone
+
+
+def local_times(stamps: NDArray[np.object_], time_zone: str | None = None) -> NDArray[np.datetime64]:
+    """Read time stamps as `select_rows` does: local times in seconds, NaT where a stamp is no date."""
+    import pandas as pd
+
+    return _parse_dates(pd.Series(stamps, dtype="object"), time_zone)[0]
 
 
 def _to_datetime(text: Any, form: str, *, utc: bool = False) -> Any:
