@@ -35,13 +35,21 @@ cdef extern from "rtmdx/code_sums.hpp" namespace "rtmdx" nogil:
         int64_t n_rows
 
     void c_lane_means "rtmdx::lane_means"(
-        const PackedRows &rows, const double *table, const double *weight, const double *rest,
-        double *mean, double *total, double *rest_total) except +
+        const PackedRows &rows, const double *table, const double *weight, const double *exposure,
+        double *mean, double *total, double *everywhere) except +
     void c_lane_histogram "rtmdx::lane_histogram"(
         const PackedRows &rows, const double *weight, double *hist) except +
 
-    void c_lane_histogram_of "rtmdx::lane_histogram_of"(
-        const PackedRows &rows, const int32_t *pattern, const double *share, const double *weight,
+    cdef cppclass LaneExposure[Real]:
+        const double *exposure
+        const Real *group[4]
+        double share[4]
+
+    void c_lane_exposures "rtmdx::lane_exposures"[Real](
+        const LaneExposure[Real] &of, const int32_t *pattern, int64_t n_rows, int64_t n_patterns,
+        double *out, double *whole) except +
+    void c_lane_histogram_of "rtmdx::lane_histogram_of"[Real](
+        const PackedRows &rows, const int32_t *pattern, const double *value, const LaneExposure[Real] &of,
         double *hist) except +
 
     cdef struct Unpacking:
@@ -233,10 +241,10 @@ def lane_means(
     const int32_t[::1] offsets,
     const double[:, ::1] table,
     const double[:, ::1] weight,
-    const double[:, ::1] rest,
+    const double[::1] exposure,
     double[:, ::1] mean,
     double[::1] total,
-    double[::1] rest_total,
+    double[::1] everywhere,
 ):
     """Fill ``mean = weight * exp(eta)``, eta the sum over words of `table`, and the totals, by lane.
 
@@ -244,23 +252,25 @@ def lane_means(
     ----------
     words : uint16 array, shape (n_words, n_rows)
     table : float64 array, shape (n_entries, 4)
-    weight, rest : float64 arrays, shape (n_rows, 4)
-        Exposure of the cells a lane is fitted to, and of those it is scored on.
+    weight : float64 array, shape (n_rows, 4)
+        Exposure of the cells each lane is fitted to.
+    exposure : float64 array, shape (n_rows,)
+        Exposure of all cells.
     mean : float64 array, shape (n_rows, 4)
-    total, rest_total : float64 arrays, shape (4,)
-        Sums of ``weight * exp(eta)`` and of ``rest * exp(eta)``.
+    total, everywhere : float64 arrays, shape (4,)
+        Sums of ``weight * exp(eta)`` and of ``exposure * exp(eta)``.
     """
     cdef PackedRows rows
     rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
     if rows.n_rows == 0:
         total[:] = 0.0
-        rest_total[:] = 0.0
+        everywhere[:] = 0.0
         return
     rows.words = &words[0, 0] if rows.n_words else NULL
     rows.offsets = &offsets[0]
     cdef const double *t = &table[0, 0] if table.shape[0] else NULL
     with nogil:
-        c_lane_means(rows, t, &weight[0, 0], &rest[0, 0], &mean[0, 0], &total[0], &rest_total[0])
+        c_lane_means(rows, t, &weight[0, 0], &exposure[0], &mean[0, 0], &total[0], &everywhere[0])
 
 
 def lane_histogram(
@@ -277,33 +287,53 @@ def lane_histogram(
         c_lane_histogram(rows, &weight[0, 0], &hist[0, 0])
 
 
+ctypedef fused Real:
+    float
+    double
+
+
+def lane_exposures(
+    const double[::1] exposure, const Real[:, ::1] groups, const int32_t[::1] group, const double[::1] share,
+    const int32_t[::1] pattern, double[:, ::1] out, double[::1] whole,
+):
+    """Sum what the lanes are fitted to by pattern: fill `out` (n_patterns, 4), and `whole` with all exposure.
+
+    Lane f is fitted to ``share[f] * exposure - groups[group[f]]``, without the last where ``group[f] < 0``.
+    """
+    cdef LaneExposure[Real] of
+    cdef int f
+    if exposure.shape[0] == 0:
+        out[:, :] = 0.0
+        whole[:] = 0.0
+        return
+    of.exposure = &exposure[0]
+    for f in range(4):
+        of.group[f] = &groups[group[f], 0] if group[f] >= 0 else NULL
+        of.share[f] = share[f]
+    with nogil:
+        c_lane_exposures(of, &pattern[0], exposure.shape[0], out.shape[0], &out[0, 0], &whole[0])
+
+
 def lane_histogram_of(
-    const uint16_t[:, ::1] words,
-    const int32_t[::1] offsets,
-    const int32_t[::1] pattern,
-    const double[:, ::1] share,
-    const double[:, ::1] weight,
+    const uint16_t[:, ::1] words, const int32_t[::1] offsets, const int32_t[::1] pattern, const double[:, ::1] value,
+    const double[::1] exposure, const Real[:, ::1] groups, const int32_t[::1] group, const double[::1] share,
     double[:, ::1] hist,
 ):
-    """Fill `hist` (n_entries, 4) with the sums of ``weight[i] * share[pattern[i]]`` by word and value."""
+    """Fill `hist` (n_entries, 4) with sums of the lanes' exposure times ``value[pattern[i]]``, by word and value."""
     cdef PackedRows rows
+    cdef LaneExposure[Real] of
+    cdef int f
     rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
     if rows.n_words == 0 or rows.n_rows == 0:
         hist[:, :] = 0.0
         return
     rows.words, rows.offsets = &words[0, 0], &offsets[0]
+    of.exposure = &exposure[0]
+    for f in range(4):
+        of.group[f] = &groups[group[f], 0] if group[f] >= 0 else NULL
+        of.share[f] = share[f]
     with nogil:
-        c_lane_histogram_of(rows, &pattern[0], &share[0, 0], &weight[0, 0], &hist[0, 0])
-
-
-def sum_lanes(const int32_t[::1] pattern, const double[:, ::1] weight, double[:, ::1] out):
-    """Fill ``out[p]`` with the sum of `weight` (n_rows, 4) over the rows of pattern p."""
-    cdef Py_ssize_t i, f
-    with nogil:
-        out[:, :] = 0.0
-        for i in range(pattern.shape[0]):
-            for f in range(4):
-                out[pattern[i], f] += weight[i, f]
+        c_lane_histogram_of(rows, &pattern[0], &value[0, 0], of, &hist[0, 0])
 
 
 def lane_table(

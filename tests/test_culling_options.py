@@ -114,6 +114,14 @@ def test_one_standard_error_rule_takes_the_largest_penalty_within_it() -> None:
     assert sparse.best_penalty == least.penalty == path.penalties[best]
     assert len(sparse.selected) < len(least.selected)
     assert any("One-standard-error" in note for note in sparse.notes)
+    paired = cull(design, y, folds, ridge=(1e-4,), n_penalties=60, rule="1se-paired")
+    cells = np.bincount(folds)
+    gap = (path.fold_deviance - path.fold_deviance[:, [best]]) / cells[:, None]
+    share = cells / len(y)
+    mean = share @ gap
+    error = np.sqrt(share @ (gap - mean) ** 2 / 4)
+    assert paired.penalty == path.penalties[int(np.flatnonzero(mean <= error)[0])]
+    assert len(sparse.selected) <= len(paired.selected) <= len(least.selected)
 
 
 def test_repeats_average_the_deviance_of_single_runs() -> None:

@@ -141,11 +141,13 @@ def test_sums_and_joint_sums_are_those_of_the_dense_matrix() -> None:
                 assert grams[f] == pytest.approx(own.T @ (own * by_cell[:, [f]]), rel=1e-11, abs=1e-11)
             assert centre == pytest.approx(own.T @ by_cell, rel=1e-11)
             beta = rng.normal(size=(len(columns), 4))
-            mean, total, rest = np.empty_like(weight), np.empty(4), np.empty(4)
-            _stats.lane_means(words.words, words.offsets, words.table(beta), weight, 2 * weight, mean, total, rest)
+            mean, total, everywhere = np.empty_like(weight), np.empty(4), np.empty(4)
+            _stats.lane_means(
+                words.words, words.offsets, words.table(beta), weight, table.cells, mean, total, everywhere
+            )
             expected = by_cell * np.exp(own @ beta)
             assert total == pytest.approx(expected.sum(axis=0), rel=1e-12)
-            assert rest == pytest.approx(2 * expected.sum(axis=0), rel=1e-12)
+            assert everywhere == pytest.approx(np.exp(own @ beta).sum(axis=0), rel=1e-12)
             assert mean.sum(axis=0) == pytest.approx(total, rel=1e-12)
 
 
@@ -154,9 +156,9 @@ def test_exponential_is_exact_to_rounding_and_bounded() -> None:
     one, offsets = np.ones((1, 4)), np.array([0, 1], np.int32)
     mean, total, rest = np.empty((1, 4)), np.empty(4), np.empty(4)
     for v in np.concatenate([np.linspace(-699, 699, 999), [0.0, 1e-300, -1e-17, 0.34657359, -0.34657359]]):
-        _stats.lane_means(codes, offsets, np.full((1, 4), v), one, one, mean, total, rest)
+        _stats.lane_means(codes, offsets, np.full((1, 4), v), one, np.ones(1), mean, total, rest)
         assert mean[0] == pytest.approx(np.exp(v), rel=4e-16)
-    _stats.lane_means(codes, offsets, np.array([[5000.0, -5000.0, 0, 0]]), one, one, mean, total, rest)
+    _stats.lane_means(codes, offsets, np.array([[5000.0, -5000.0, 0, 0]]), one, np.ones(1), mean, total, rest)
     assert np.isfinite(mean).all()
 
 

@@ -65,10 +65,10 @@ inline void store4(double* p, const Four& v) { std::memcpy(p, &v, sizeof v); }
 }  // namespace
 
 RTMDX_CLONES
-void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* rest, double* mean,
-                double* total, double* rest_total) {
+void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* exposure, double* mean,
+                double* total, double* everywhere) {
   alignas(32) double eta[block_rows * lanes];
-  double sum[lanes] = {0, 0, 0, 0}, rest_sum[lanes] = {0, 0, 0, 0};
+  double sum[lanes] = {0, 0, 0, 0}, every_sum[lanes] = {0, 0, 0, 0};
   for (std::int64_t start = 0; start < rows.n_rows; start += block_rows) {
     const std::int64_t n = std::min(block_rows, rows.n_rows - start);
     std::memset(eta, 0, sizeof eta);
@@ -88,26 +88,25 @@ void lane_means(const PackedRows& rows, const double* table, const double* weigh
       for (std::int64_t i = 0; i < n; ++i) store4(eta + lanes * i, load4(eta + lanes * i) + load4(t0 + lanes * c0[i]));
     }
     for (std::int64_t i = 0; i < n * lanes; ++i) eta[i] = exponential(eta[i]);
-    double part[lanes] = {0, 0, 0, 0}, rest_part[lanes] = {0, 0, 0, 0};
-    const double* in = weight + lanes * start;
-    const double* out = rest + lanes * start;
+    double part[lanes] = {0, 0, 0, 0}, every_part[lanes] = {0, 0, 0, 0};
+    const double *in = weight + lanes * start, *all = exposure + start;
     double* to = mean + lanes * start;
     for (std::int64_t i = 0; i < n; ++i) {
       for (std::int64_t f = 0; f < lanes; ++f) {
         const double m = in[lanes * i + f] * eta[lanes * i + f];
         to[lanes * i + f] = m;
         part[f] += m;
-        rest_part[f] += out[lanes * i + f] * eta[lanes * i + f];
+        every_part[f] += all[i] * eta[lanes * i + f];
       }
     }
     for (std::int64_t f = 0; f < lanes; ++f) {
       sum[f] += part[f];
-      rest_sum[f] += rest_part[f];
+      every_sum[f] += every_part[f];
     }
   }
   for (std::int64_t f = 0; f < lanes; ++f) {
     total[f] = sum[f];
-    rest_total[f] = rest_sum[f];
+    everywhere[f] = every_sum[f];
   }
 }
 
@@ -154,19 +153,78 @@ void lane_histogram(const PackedRows& rows, const double* weight, double* hist) 
   add_rows(rows, 0, rows.n_rows, weight, hist);
 }
 
-RTMDX_CLONES
-void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* share, const double* weight,
-                       double* hist) {
+namespace {
+
+// The exposures of n rows, whose first is `start`, by lane.
+template <class Real>
+[[gnu::always_inline]] inline void exposures(const LaneExposure<Real>& of, std::int64_t start, std::int64_t n, double* out) {
+  for (std::int64_t f = 0; f < lanes; ++f) {
+    const double* all = of.exposure + start;
+    if (of.group[f]) {
+      const Real* less = of.group[f] + start;
+      for (std::int64_t i = 0; i < n; ++i) out[lanes * i + f] = of.share[f] * all[i] - static_cast<double>(less[i]);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) out[lanes * i + f] = of.share[f] * all[i];
+    }
+  }
+}
+
+template <class Real>
+[[gnu::always_inline]] inline void sum_exposures(const LaneExposure<Real>& of, const std::int32_t* pattern,
+                                                 std::int64_t n_rows, std::int64_t n_patterns, double* out,
+                                                 double* whole) {
+  alignas(32) double block[block_rows * lanes];
+  std::memset(out, 0, static_cast<std::size_t>(n_patterns) * lanes * sizeof *out);
+  std::memset(whole, 0, static_cast<std::size_t>(n_patterns) * sizeof *whole);
+  for (std::int64_t start = 0; start < n_rows; start += block_rows) {
+    const std::int64_t n = std::min(block_rows, n_rows - start);
+    exposures(of, start, n, block);
+    for (std::int64_t i = 0; i < n; ++i) {
+      double* to = out + lanes * pattern[start + i];
+      store4(to, load4(to) + load4(block + lanes * i));
+      whole[pattern[start + i]] += of.exposure[start + i];
+    }
+  }
+}
+
+template <class Real>
+[[gnu::always_inline]] inline void add_products(const PackedRows& rows, const std::int32_t* pattern, const double* value,
+                                                const LaneExposure<Real>& of, double* hist) {
   alignas(32) double block[block_rows * lanes];
   std::memset(hist, 0, static_cast<std::size_t>(rows.offsets[rows.n_words]) * lanes * sizeof *hist);
   for (std::int64_t start = 0; start < rows.n_rows; start += block_rows) {
     const std::int64_t n = std::min(block_rows, rows.n_rows - start);
+    exposures(of, start, n, block);
     for (std::int64_t i = 0; i < n; ++i) {
-      const double *of = share + lanes * pattern[start + i], *in = weight + lanes * (start + i);
-      for (std::int64_t f = 0; f < lanes; ++f) block[lanes * i + f] = in[f] * of[f];
+      const double* by = value + lanes * pattern[start + i];
+      for (std::int64_t f = 0; f < lanes; ++f) block[lanes * i + f] *= by[f];
     }
     add_rows(rows, start, n, block, hist);
   }
+}
+
+}  // namespace
+
+// A template cannot be cloned: one function of each width.
+template <>
+RTMDX_CLONES void lane_exposures(const LaneExposure<float>& of, const std::int32_t* pattern, std::int64_t n_rows,
+                                 std::int64_t n_patterns, double* out, double* whole) {
+  sum_exposures(of, pattern, n_rows, n_patterns, out, whole);
+}
+template <>
+RTMDX_CLONES void lane_exposures(const LaneExposure<double>& of, const std::int32_t* pattern, std::int64_t n_rows,
+                                 std::int64_t n_patterns, double* out, double* whole) {
+  sum_exposures(of, pattern, n_rows, n_patterns, out, whole);
+}
+template <>
+RTMDX_CLONES void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* value,
+                                    const LaneExposure<float>& of, double* hist) {
+  add_products(rows, pattern, value, of, hist);
+}
+template <>
+RTMDX_CLONES void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* value,
+                                    const LaneExposure<double>& of, double* hist) {
+  add_products(rows, pattern, value, of, hist);
 }
 
 namespace {

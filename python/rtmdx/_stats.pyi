@@ -10,6 +10,7 @@ _U16: TypeAlias = NDArray[np.uint16]
 _I32: TypeAlias = NDArray[np.int32]
 _I64: TypeAlias = NDArray[np.int64]
 _U64: TypeAlias = NDArray[np.uint64]
+_F32: TypeAlias = NDArray[np.float32]
 _F64: TypeAlias = NDArray[np.float64]
 
 @final
@@ -26,14 +27,26 @@ def lane_means(
     offsets: _I32,
     table: _F64,
     weight: _F64,
-    rest: _F64,
+    exposure: _F64,
     mean: _F64,
     total: _F64,
-    rest_total: _F64,
+    everywhere: _F64,
 ) -> None: ...
 def lane_histogram(words: _U16, offsets: _I32, weight: _F64, hist: _F64) -> None: ...
-def lane_histogram_of(words: _U16, offsets: _I32, pattern: _I32, share: _F64, weight: _F64, hist: _F64) -> None: ...
-def sum_lanes(pattern: _I32, weight: _F64, out: _F64) -> None: ...
+def lane_exposures(
+    exposure: _F64, groups: _F32 | _F64, group: _I32, share: _F64, pattern: _I32, out: _F64, whole: _F64
+) -> None: ...
+def lane_histogram_of(
+    words: _U16,
+    offsets: _I32,
+    pattern: _I32,
+    value: _F64,
+    exposure: _F64,
+    groups: _F32 | _F64,
+    group: _I32,
+    share: _F64,
+    hist: _F64,
+) -> None: ...
 def lane_table(place: _I32, first: _I32, width: _I32, block_table: _F64, table: _F64) -> None: ...
 def lane_marginals(place: _I32, first: _I32, width: _I32, hist: _F64, block_hist: _F64) -> None: ...
 def decode_lanes(decode: _F64, codes: _I32, starts: _I32, beta: _F64, block_table: _F64) -> None: ...

@@ -15,17 +15,31 @@ struct PackedRows {
   std::int64_t n_words, n_rows;
 };
 
-// mean[i] = weight[i] exp(sum over words of table); totals = sums over rows of mean and of rest[i] exp(...).
-// Arrays of rows, and both totals, have four lanes. Sums run in blocks of rows.
-void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* rest, double* mean,
-                double* total, double* rest_total);
+// mean[i] = weight[i] exp(sum over words of table); total = sum of mean over rows; everywhere = sum of exposure[i] exp(...).
+// mean, weight and both totals have four lanes, exposure one. Sums run in blocks of rows.
+void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* exposure, double* mean,
+                double* total, double* everywhere);
+
+// What the lanes are fitted to: lane f has share[f] * exposure[i] - group[f][i], without the last where group[f] is null.
+template <class Real>
+struct LaneExposure {
+  const double* exposure;
+  const Real* group[4];
+  double share[4];
+};
+
+// out[pattern[i]] += exposure of row i, by lane; whole[pattern[i]] += exposure[i].
+template <class Real>
+void lane_exposures(const LaneExposure<Real>& of, const std::int32_t* pattern, std::int64_t n_rows, std::int64_t n_patterns,
+                    double* out, double* whole);
 
 // hist[entry] = sum of weight over the rows that have the entry (four lanes).
 void lane_histogram(const PackedRows& rows, const double* weight, double* hist);
 
-// hist[entry] = sum of weight[i] share[pattern[i]] over the rows that have the entry (four lanes).
-void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* share, const double* weight,
-                       double* hist);
+// hist[entry] = sum of exposure of row i times value[pattern[i]] over the rows that have the entry (four lanes).
+template <class Real>
+void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* value,
+                       const LaneExposure<Real>& of, double* hist);
 
 // How words unpack: word w has width[w] blocks. Entry c of word w stands for one code of each of them; the places of these
 // codes in a table over the codes of all blocks are place[start[w] + (c - offsets[w]) * width[w]] and the width[w] - 1

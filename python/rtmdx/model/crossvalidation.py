@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.model.penalized import LANES, Lanes, LaneSolver
-from rtmdx.model.rows import RowTable
+from rtmdx.model.penalized import LaneSolver
+from rtmdx.model.rows import LANES, Lanes, RowTable
 from rtmdx.model.words import LOOKUP_CODES, Words
 
 __all__ = ["PATIENCE", "STAGE", "Fits", "PathTask", "fold_deviance", "has_turned", "mean_and_error"]
@@ -25,7 +25,6 @@ class Fits:
 
     def __init__(self, table: RowTable) -> None:
         self.table = table
-        self._lanes: dict[tuple[int | None, ...], Lanes] = {}
         self.every = Words(table, np.arange(table.layout.n_variables), LOOKUP_CODES)
         self.n_groups = len(table.group_cells)
         sums = self._xty([table.events_by_row(g) for g in range(self.n_groups)])
@@ -49,22 +48,20 @@ class Fits:
 
     def lanes(self, bundle: tuple[int | None, ...]) -> Lanes:
         """The fits to all cells (None), or outside a group. Sums of counts are whole, so differences are exact."""
-        if bundle in self._lanes:
-            return self._lanes[bundle]
         t = self.table
-        p = t.layout.n_variables
-        exposure, rest, xty = np.zeros((t.n_rows, LANES)), np.zeros((t.n_rows, LANES)), np.zeros((p, LANES))
-        events, n = np.ones(LANES), np.ones(LANES)
+        xty, events, n = np.zeros((t.layout.n_variables, LANES)), np.ones(LANES), np.ones(LANES)
+        of, share = np.full(LANES, -1, np.int32), np.zeros(LANES)
         for f, group in enumerate(bundle):
-            exposure[:, f], xty[:, f], events[f], n[f] = t.exposure, self.whole, t.n_events, t.n_cells
+            xty[:, f], events[f], n[f], share[f] = self.whole, t.n_events, t.n_cells, 1.0
             if group is not None:
-                rest[:, f] = t.exposure * t.share[group] if t.share is not None else t.group_exposure[group]
-                exposure[:, f] -= rest[:, f]
+                if t.share is None:
+                    of[f] = group
+                else:
+                    share[f] = 1.0 - t.share[group]
                 xty[:, f] -= self.held_xty[group]
                 events[f] -= self.held_events[group]
                 n[f] -= t.group_cells[group]
-        self._lanes[bundle] = Lanes(len(bundle), exposure, rest, xty, events, n)
-        return self._lanes[bundle]
+        return Lanes(len(bundle), t.exposure, t.group_exposure, of, share, xty, events, n)
 
     def bundles(self) -> list[tuple[int | None, ...]]:
         """The fits dealt to as few solvers as their lanes allow, evenly: the same for any number of threads."""
@@ -81,7 +78,7 @@ class Fits:
         """2 sum(y log(y / mu) - (y - mu)) over the cells of a group, under the solver's fit without them."""
         beta, intercept = solver.beta[:, lane], float(solver.intercept[lane])
         eta_y = float((beta * self.held_xty[group]).sum()) + intercept * float(self.held_events[group])
-        mu = float(np.exp(intercept)) * float(solver.rest_total[lane])
+        mu = float(np.exp(intercept)) * float(solver.everywhere[lane] - solver.total[lane])
         return 2.0 * (self.saturated[group] - eta_y + mu)
 
 

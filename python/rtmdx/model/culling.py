@@ -83,8 +83,8 @@ def _check_options(n_penalties: int, min_ratio: float, tolerance: float, threads
         raise InputError(f"tolerance is {tolerance}, expected above 0 and at most 1e-3.")
     if threads < 1:
         raise InputError(f"threads is {threads}, expected at least 1.")
-    if rule not in ("min", "1se"):
-        raise InputError(f"rule is {rule!r}, expected 'min' or '1se'.")
+    if rule not in ("min", "1se", "1se-paired"):
+        raise InputError(f"rule is {rule!r}, expected 'min', '1se' or '1se-paired'.")
 
 
 def cull(
@@ -141,9 +141,11 @@ def cull(
         Penalties per path, log-spaced from the smallest that empties the model.
     min_ratio : float
         Last penalty as a share of the first.
-    rule : {"min", "1se"}
-        Take the penalty of the smallest cross-validated deviance, or the largest whose deviance is within one
-        standard error of it (fewer variables). The ridge or mixing value is that of the smallest deviance either way.
+    rule : {"min", "1se", "1se-paired"}
+        Take the penalty of the smallest cross-validated deviance; or the largest whose deviance is within one
+        standard error of it (fewer variables): "1se" takes the error of the deviance's level, as glmnet does, which is
+        large where folds differ (spatial ones: it may leave nothing), "1se-paired" the error of the difference from
+        the smallest, fold by fold. The ridge or mixing value is that of the smallest deviance each time.
     patience : int, optional
         Penalties beyond the best before a path may stop; None runs every path to its end.
     tolerance : float
@@ -278,9 +280,12 @@ def cull_table(
     p = min(range(len(paths)), key=lambda i: (float(paths[i].cv_deviance.min()), i))
     best = int(np.argmin(paths[p].cv_deviance))
     chosen = best
-    if rule == "1se":
-        limit = paths[p].cv_deviance[best] + paths[p].cv_standard_error[best]
-        chosen = int(np.argmax(paths[p].cv_deviance <= limit))
+    if rule != "min":
+        error = np.full(len(paths[p].cv_deviance), paths[p].cv_standard_error[best])
+        if rule == "1se-paired":
+            beyond = paths[p].fold_deviance - paths[p].fold_deviance[:, [best]]
+            error = mean_and_error(beyond, table.group_cells, table.n_folds)[1]
+        chosen = int(np.argmax(paths[p].cv_deviance <= paths[p].cv_deviance[best] + error))
     task = groups[p][0]
     at, ridge_at = float(task.l1[chosen]), float(task.l2[chosen])
     start = np.zeros((table.layout.n_variables, 4))
@@ -295,10 +300,10 @@ def cull_table(
     notes: tuple[str, ...] = ()
     if best == n_penalties - 1:
         notes = ("The best penalty is the last one tried: lower min_ratio to look further.",)
-    if rule == "1se":
+    if rule != "min":
         notes += (
-            f"One-standard-error rule: penalty {at:.3g} in place of {float(task.l1[best]):.3g}, whose cross-validated "
-            "deviance is the smallest.",
+            f"One-standard-error rule ({rule}): penalty {at:.3g} in place of {float(task.l1[best]):.3g}, whose "
+            "cross-validated deviance is the smallest.",
         )
     coefficients = whole.beta[:, 0].copy()
     return CullingResult(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["CullingPath", "CullingResult", "FoldSummary", "PeriodFolds", "Rule"]
 
 Float = NDArray[np.float64]
-Rule = Literal["min", "1se"]
+Rule = Literal["min", "1se", "1se-paired"]
 
 
 @runtime_checkable
@@ -26,8 +26,13 @@ class PeriodFolds(Protocol):
         Share of the exposure of each part; they sum to 1.
     """
 
-    counts: NDArray[np.generic]
-    share: NDArray[np.generic]
+    @property
+    def counts(self) -> NDArray[Any]:
+        """Counts by part and cell."""
+
+    @property
+    def share(self) -> NDArray[Any]:
+        """Share of the exposure by part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class CullingResult:
         The winning L2 penalty.
     mixing : float or None
         The winning mixing value, where penalties were mixed.
-    rule : {"min", "1se"}
+    rule : {"min", "1se", "1se-paired"}
         How the penalty was chosen along its path.
     best_penalty : float
         The L1 penalty of the smallest cross-validated deviance; equals `penalty` under "min".

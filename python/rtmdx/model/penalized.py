@@ -19,43 +19,18 @@ earlier penalty or of a neighbouring fit, and is renewed when a step with it gai
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx import _stats
 from rtmdx.errors import Cancelled, FitError
-from rtmdx.model.rows import RowTable
+from rtmdx.model.rows import LANES, Lanes, RowTable
 from rtmdx.model.words import GRAM_CODES, LOOKUP_CODES, Words
 
-__all__ = ["LANES", "LaneSolver", "Lanes"]
+__all__ = ["LaneSolver"]
 
 Float = NDArray[np.float64]
-LANES = 4  # fits that ride in one pass: as many doubles as a register holds
-
-
-@dataclass(frozen=True, eq=False)
-class Lanes:
-    """What up to four fits are fitted to, and scored on. Lanes beyond `k` are empty.
-
-    Attributes
-    ----------
-    k : int
-    exposure, rest : float64 arrays, shape (n_rows, 4)
-        Exposure of the cells fitted to, and of those left out.
-    xty : float64 array, shape (p, 4)
-        X'y over the cells fitted to.
-    events, n : float64 arrays, shape (4,)
-        Events and cells fitted to; events > 0.
-    """
-
-    k: int
-    exposure: Float
-    rest: Float
-    xty: Float
-    events: Float
-    n: Float
 
 
 class LaneSolver:
@@ -75,8 +50,8 @@ class LaneSolver:
     ----------
     beta, slope : float64 arrays, shape (p, 4)
         Coefficients, and minus the gradient of the unpenalised loss, by lane.
-    total, rest_total : float64 arrays, shape (4,)
-        Sums of exposure times exp(x'b) over the cells fitted to, and left out.
+    total, everywhere : float64 arrays, shape (4,)
+        Sums of exposure times exp(x'b) over the cells fitted to, and over all.
     """
 
     max_steps = 500
@@ -132,8 +107,8 @@ class LaneSolver:
         self.slope = np.empty_like(self.xty)
         columns = self.every.columns
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(self.weight > 0.0, self.mean / self.weight, 0.0)
-        sums = self.every.sums_of(self.pattern, share, self.lanes.exposure)
+            value = np.where(self.weight > 0.0, self.mean / self.weight, 0.0)
+        sums = self.every.sums_of(self.pattern, value, self.lanes)
         self.slope[columns] = self._steepness(sums, self.xty[columns])
 
     def violations(self, slope: Float, beta: Float, l1: float, l2: float) -> Float:
@@ -166,11 +141,11 @@ class LaneSolver:
         else:
             self.pattern, self._first = np.zeros(n, np.int32), np.zeros(min(n, 1), np.int32)
         words.keep(self._first)
-        self.weight, self.rest = np.empty((len(self._first), LANES)), np.empty((len(self._first), LANES))
-        _stats.sum_lanes(self.pattern, self.lanes.exposure, self.weight)
-        _stats.sum_lanes(self.pattern, self.lanes.rest, self.rest)
+        self.weight, self.exposure = np.empty((len(self._first), LANES)), np.empty(len(self._first))
+        of = self.lanes
+        _stats.lane_exposures(of.exposure, of.groups, of.group, of.share, self.pattern, self.weight, self.exposure)
         self.mean = np.empty_like(self.weight)
-        self.total, self.rest_total = np.empty(LANES), np.empty(LANES)
+        self.total, self.everywhere = np.empty(LANES), np.empty(LANES)
 
     def _move(self, beta: Float) -> None:
         """Compute means and totals for coefficients of the working set."""
@@ -180,10 +155,10 @@ class LaneSolver:
             words.offsets,
             words.table(beta),
             self.weight,
-            self.rest,
+            self.exposure,
             self.mean,
             self.total,
-            self.rest_total,
+            self.everywhere,
         )
 
     def _objective(self, beta: Float, xty: Float, l1: float, l2: float) -> Float:

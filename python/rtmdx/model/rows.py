@@ -20,12 +20,13 @@ from rtmdx import _stats
 from rtmdx.errors import InputError
 from rtmdx.model.design import Design
 
-__all__ = ["Layout", "RowTable", "check_exposure", "exposure_unit", "merge_tables", "tabulate"]
+__all__ = ["LANES", "Lanes", "Layout", "RowTable", "check_exposure", "exposure_unit", "merge_tables", "tabulate"]
 
 Float = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
 _CHUNK = 1 << 18  # cells whose codes are turned at a time
+LANES = 4  # fits that ride in one pass: as many doubles as a register holds
 _EXPOSURE_BITS = 28  # 2^25 cells of the largest exposure add exactly
 
 
@@ -70,6 +71,35 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
+class Lanes:
+    """What up to four fits of one pass are fitted to. Lanes beyond `k` are empty.
+
+    Lane f is fitted to ``share[f] * exposure - groups[group[f]]``, without the last where ``group[f] < 0``.
+
+    Attributes
+    ----------
+    k : int
+    exposure : float64 array, shape (n_rows,)
+    groups : float32 or float64 array, shape (n_groups, n_rows)
+    group : int32 array, shape (4,)
+    share : float64 array, shape (4,)
+    xty : float64 array, shape (p, 4)
+        X'y over the cells fitted to.
+    events, n : float64 arrays, shape (4,)
+        Events and cells fitted to; events > 0.
+    """
+
+    k: int
+    exposure: Float
+    groups: NDArray[np.float32] | Float
+    group: NDArray[np.int32]
+    share: Float
+    xty: Float
+    events: Float
+    n: Float
+
+
+@dataclass(frozen=True, eq=False)
 class RowTable:
     """Distinct rows of codes with their cells, exposure and events, whole and by fold.
 
@@ -83,7 +113,8 @@ class RowTable:
         Sum of the cells' exposure; their number where no exposure was given.
     cells : float64 array, shape (n_rows,)
         Number of cells that take part.
-    group_exposure : float64 array, shape (n_groups, n_rows)
+    group_exposure : float32 or float64 array, shape (n_groups, n_rows)
+        float32 where it holds numbers of cells.
     group_cells : float64 array, shape (n_groups,)
         Cells of each group; for parts of the period, cells times the share of the exposure.
     n_folds : int
@@ -103,7 +134,7 @@ class RowTable:
     codes: Codes
     exposure: Float
     cells: Float
-    group_exposure: Float
+    group_exposure: NDArray[np.float32] | Float
     group_cells: Float
     n_folds: int
     event_row: NDArray[np.int32]
@@ -274,7 +305,7 @@ def tabulate(
     elif folds is not None:
         f = folds if kept is None else folds[:, kept]
         k = int(folds.max(initial=0)) + 1
-        group_exposure = np.empty((len(f) * k, n_rows))
+        group_exposure = np.empty((len(f) * k, n_rows), np.float32 if e is None and n < 1 << 24 else np.float64)
         group_cells = np.empty(len(f) * k)
         event_groups = np.zeros((len(f) * k, len(with_events)))
         for r, fold in enumerate(f):
@@ -335,20 +366,22 @@ def merge_tables(tables: Sequence[RowTable]) -> RowTable:
     lines = np.concatenate([t.codes.T for t in tables])
     rows, row = _collapse(lambda a, b: np.ascontiguousarray(lines[a:b]), len(lines), lines.shape[1])
 
-    def add(parts: list[Float]) -> Float:
+    def add(parts: list[Any]) -> Float:
         return np.bincount(row, weights=np.concatenate(parts), minlength=len(rows)).astype(np.float64)
 
     starts = np.cumsum([0, *(t.n_rows for t in tables)])
     n_groups = len(one.group_exposure)
+    narrow = all(t.group_exposure.dtype == np.float32 for t in tables) and sum(t.n_cells for t in tables) < 1 << 24
     moved = [row[s + t.event_row] for s, t in zip(starts, tables, strict=False)]
     return RowTable(
         layout=one.layout,
         codes=np.ascontiguousarray(rows.T),
         exposure=add([t.exposure for t in tables]),
         cells=add([t.cells for t in tables]),
-        group_exposure=np.array([add([t.group_exposure[g] for t in tables]) for g in range(n_groups)]).reshape(
-            n_groups, len(rows)
-        ),
+        group_exposure=np.asarray(
+            [add([t.group_exposure[g] for t in tables]) for g in range(n_groups)],
+            dtype=np.float32 if narrow else np.float64,
+        ).reshape(n_groups, len(rows)),
         group_cells=np.sum([t.group_cells for t in tables], axis=0),
         n_folds=one.n_folds,
         **_sorted_events(

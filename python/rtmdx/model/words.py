@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx import _stats
-from rtmdx.model.rows import RowTable
+from rtmdx.model.rows import Lanes, RowTable
 
 __all__ = ["GRAM_CODES", "LOOKUP_CODES", "Words"]
 
@@ -121,10 +121,20 @@ class Words:
         _stats.lane_histogram(self.words, self.offsets, weight, hist)
         return self._decoded(hist)
 
-    def sums_of(self, pattern: NDArray[np.int32], share: Float, weight: Float) -> Float:
-        """Return X'(weight * share[pattern]), shape (n_columns, 4), for a share of each pattern and lane."""
+    def sums_of(self, pattern: NDArray[np.int32], value: Float, lanes: Lanes) -> Float:
+        """Return X'(exposure * value[pattern]), shape (n_columns, 4), for a value of each pattern and lane."""
         hist = np.empty((self.n_entries, 4))
-        _stats.lane_histogram_of(self.words, self.offsets, pattern, share, weight, hist)
+        _stats.lane_histogram_of(
+            self.words,
+            self.offsets,
+            pattern,
+            value,
+            lanes.exposure,
+            lanes.groups,
+            lanes.group,
+            lanes.share,
+            hist,
+        )
         return self._decoded(hist)
 
     def _decoded(self, hist: Float) -> Float:

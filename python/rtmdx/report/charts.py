@@ -203,7 +203,7 @@ def culling_chart(culling: CullingResult) -> str:
         color, dashes = STYLES[i % len(STYLES)]
         error = p.cv_standard_error
         chart.line(
-            Series(f"ridge {p.ridge:g}", p.penalties, p.cv_deviance, color, dashes, p.cv_deviance - error,
+            Series(p.name, p.penalties, p.cv_deviance, color, dashes, p.cv_deviance - error,
                    p.cv_deviance + error),
         )  # fmt: skip
     if left <= culling.penalty <= right:
@@ -211,7 +211,7 @@ def culling_chart(culling: CullingResult) -> str:
         chart.body.append(f'<path class="chosen" d="M{x:.1f} {chart.top:.1f}V{chart.height - chart.bottom:.1f}"/>')
         near_right = x > chart.width / 2
         chart.text(x - 5 if near_right else x + 5, chart.top + 12, "chosen", "end" if near_right else "start")
-    said = "; ".join(f"ridge {p.ridge:g}: lowest {number(float(p.cv_deviance.min()), 4)}" for p in paths)
+    said = "; ".join(f"{p.name}: lowest {number(float(p.cv_deviance.min()), 4)}" for p in paths)
     return chart.svg(f"{said}. Chosen: {count(len(culling.selected))} variables.")
 
 

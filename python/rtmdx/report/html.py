@@ -258,7 +258,7 @@ def _culling(terrain: RiskTerrain) -> dict[str, Any]:
     return {
         "svg": culling_chart(culling),
         "paths": [
-            {"name": f"ridge {p.ridge:g}", "color": STYLES[i % len(STYLES)][0], "dashes": STYLES[i % len(STYLES)][1]}
+            {"name": p.name, "color": STYLES[i % len(STYLES)][0], "dashes": STYLES[i % len(STYLES)][1]}
             for i, p in enumerate(culling.paths)
         ],
         "penalty": number(culling.penalty),

@@ -145,13 +145,14 @@ def fit(
         cancel=cancel,
     )
     check()
-    folds: Any
     folds, plan = make_folds(study, inputs, counts)
     culling = cull(
         design,
         counts,
         folds,
         ridge=model_spec.ridge,
+        mixing=model_spec.mixing,
+        rule=model_spec.rule,
         n_penalties=model_spec.n_penalties,
         threads=n_threads,
         progress=progress,

@@ -280,7 +280,12 @@ class ModelSpec(_Spec):
     """District folds: the layer of districts."""
     ridge: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)] = (1e-6, 1e-4)
     """Fixed ridge penalties tried in the culling, per cell (RTMDx's values are unpublished)."""
+    mixing: tuple[Annotated[float, Field(ge=1e-3, le=1)], ...] | None = None
+    """In place of ridge: shares a of the L1 penalty (glmnet's alpha); the L2 penalty is 1 - a of it."""
     n_penalties: Annotated[int, Field(ge=2, le=1000)] = 100
+    rule: Literal["min", "1se", "1se-paired"] = "min"
+    """The penalty of the smallest cross-validated deviance (RTMDx), or the largest within one standard error of it:
+    the error of the deviance's level (1se), or of its difference from the smallest between folds (1se-paired)."""
     min_support: Annotated[int, Field(ge=1)] = 20
     """A variable must be 1 in at least this many cells ..."""
     min_support_share: Annotated[float, Field(ge=0, lt=1)] = 0.0005
@@ -490,7 +495,7 @@ class Study(_Spec):
             factor.pop("label")
         if data["impedance"] is None:  # so that studies without it keep their id
             data.pop("impedance")
-        for option in ("fold_offset", "fold_repeats", "fold_time", "districts"):  # likewise
+        for option in ("fold_offset", "fold_repeats", "fold_time", "districts", "mixing", "rule"):  # likewise
             if data["model"][option] == ModelSpec.model_fields[option].default:
                 data["model"].pop(option)
         if self.posterior == PosteriorSpec():
