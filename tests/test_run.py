@@ -311,8 +311,9 @@ def test_a_run_compares_with_gradient_boosting_on_request() -> None:
     assert (space.kind, time.kind) == ("space", "time")
     names = [s.name for s in time.scores]
     assert names == ["Risk terrain", "Past counts", "Kernel density (200 m)", "Gradient boosting"]
-    for mine, judged in zip(time.scores, terrain.holdout, strict=False):
-        assert mine.validity.top == judged.top  # the same events, the same scores
+    judged = {v.name: v.top for v in terrain.holdout}
+    for mine in time.scores[:3]:
+        assert mine.validity.top == judged[mine.name]  # the same events, the same scores
     assert Study.from_dict(plain).id == Study.from_dict(small_city.study(report={"boosted": True})).id
 
 
