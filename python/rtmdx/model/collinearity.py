@@ -24,6 +24,7 @@ Float = NDArray[np.float64]
 
 _MOST_CODES = 256  # combinations of codes counted as one
 
+
 @dataclass(frozen=True, slots=True)
 class Inflation:
     """Variance inflation of one variable of the model.
@@ -122,7 +123,7 @@ class Collinearity:
 class _Word:
     """Several blocks' codes as one: the code, in each cell, of the combination found there."""
 
-    def __init__(self, codes: NDArray[np.intp], columns: list[int], table: Float) -> None:
+    def __init__(self, codes: NDArray[np.uint8], columns: list[int], table: Float) -> None:
         self.codes, self.columns, self.table = codes, columns, table  # table: 0/1 by code and column
 
     def joined(self, other: _Word) -> _Word | None:
@@ -130,12 +131,14 @@ class _Word:
         n = len(other.table)
         if len(self.table) * n > _MOST_CODES**2:
             return None
-        pair = self.codes * n + other.codes
+        pair = self.codes.astype(np.intp)
+        pair *= n
+        pair += other.codes
         found = np.flatnonzero(np.bincount(pair, minlength=len(self.table) * n))
         if len(found) > _MOST_CODES:
             return None
-        number = np.zeros(len(self.table) * n, dtype=np.intp)
-        number[found] = np.arange(len(found))
+        number = np.zeros(len(self.table) * n, dtype=np.uint8)
+        number[found] = np.arange(len(found), dtype=np.uint8)
         table = np.concatenate([self.table[found // n], other.table[found % n]], axis=1)
         return _Word(number[pair], self.columns + other.columns, table)
 
@@ -150,7 +153,7 @@ def _words(design: Design, columns: Sequence[int]) -> list[_Word]:
     for b, members in sorted(used.items()):
         block: Block = design.blocks[b]
         table = block.decode[:, [place[columns[i]][1] for i in members]].astype(np.float64)
-        word = _Word(block.codes.astype(np.intp), members, table)
+        word = _Word(block.codes, members, table)
         both = words[-1].joined(word) if words else None
         if both is None:
             words.append(word)
@@ -173,7 +176,8 @@ def _moments(
             if cancel is not None and cancel():
                 raise Cancelled("The correlations were cancelled.")
             n = len(right.table)
-            np.multiply(left.codes, n, out=pair)
+            pair[:] = left.codes
+            pair *= n
             pair += right.codes
             joint = np.bincount(pair, weight, minlength=len(left.table) * n).reshape(len(left.table), n)
             found = np.einsum("ci,cj->ij", left.table, np.einsum("cd,dj->cj", joint.astype(np.float64), right.table))

@@ -1,4 +1,4 @@
-"""Moran's I of values on a grid's kept cells, and how it falls with distance.
+"""Moran's I of values on a grid's kept cells.
 
 With deviations z from the mean, I = (n / S0) sum_ij w_ij z_i z_j / sum_i z_i^2: about -1/(n - 1) where neighbours
 are unrelated, towards 1 where they are alike (Moran 1950; variances of Cliff & Ord 1981).
@@ -10,8 +10,8 @@ shift, many by one Fourier transform of the raster, which gives the products at 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from scipy.special import ndtr
 from rtmdx.errors import Cancelled, InputError
 from rtmdx.space.grid import Grid
 
-__all__ = ["Contiguity", "Correlogram", "DistanceClass", "Moran", "correlogram", "moran"]
+__all__ = ["Contiguity", "Moran", "moran"]
 
 Float = NDArray[np.float64]
 Contiguity = Literal["queen", "rook"]
@@ -71,77 +71,7 @@ class Moran:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; what is undefined is None."""
-        return {name: _plain(getattr(self, name)) for name in self.__slots__}
-
-
-@dataclass(frozen=True, slots=True)
-class DistanceClass:
-    """Moran's I of the pairs of cells ``lower < distance <= upper`` apart (CRS units)."""
-
-    lower: float
-    upper: float
-    mean_distance: float
-    n_pairs: int
-    i: float
-    expected: float
-    z: float
-    p: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain data; what is undefined is None."""
-        return {name: _plain(getattr(self, name)) for name in self.__slots__}
-
-
-@dataclass(frozen=True)
-class Correlogram:
-    """Moran's I by distance.
-
-    Attributes
-    ----------
-    classes : tuple of DistanceClass
-        Nearest first.
-    alpha : float
-        Two-sided level at which a class is told from zero.
-    range : float or None
-        Mean distance of the first class that is no longer above zero (p > alpha, or I below its
-        expectation); None if every class with pairs is above zero.
-    half_range : float or None
-        Distance at which I has fallen to half of its value in the first class, between classes by straight line.
-        With many cells the faintest likeness is told from zero: this says where most of it ends.
-    """
-
-    classes: tuple[DistanceClass, ...]
-    alpha: float
-    range: float | None = field(init=False)
-    half_range: float | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        known = [c for c in self.classes if math.isfinite(c.i)]
-        end = next((c for c in known if not (c.i > c.expected and c.p <= self.alpha)), None)
-        object.__setattr__(self, "range", None if end is None else end.mean_distance)
-        half = None
-        if known and known[0].i > 0:
-            level = known[0].i / 2
-            for a, b in zip(known, known[1:], strict=False):
-                if b.i <= level:
-                    share = (a.i - level) / (a.i - b.i)
-                    half = a.mean_distance + share * (b.mean_distance - a.mean_distance)
-                    break
-        object.__setattr__(self, "half_range", half)
-
-    @property
-    def max_distance(self) -> float:
-        """Upper end of the last class."""
-        return self.classes[-1].upper
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain data; what is undefined is None."""
-        return {
-            "alpha": self.alpha,
-            "range": self.range,
-            "half_range": self.half_range,
-            "classes": [c.to_dict() for c in self.classes],
-        }
+        return {name: plain(getattr(self, name)) for name in self.__slots__}
 
 
 def moran(
@@ -193,7 +123,7 @@ def moran(
     The tests take the values as given. Residuals of a model with k variables have mean I of about -(1 + k)/n, which
     matters for small grids only.
     """
-    z, mask = _deviations(values, grid, include)
+    z, mask = deviations(values, grid, include)
     if weights not in ("binary", "row"):
         raise InputError(f"weights: found {weights!r}, expected 'binary' or 'row'.")
     if permutations < 0:
@@ -202,7 +132,7 @@ def moran(
         if contiguity not in ("queen", "rook"):
             raise InputError(f"contiguity: found {contiguity!r}, expected 'queen' or 'rook'.")
         shifts = [(0, 1), (1, 0)] + ([(1, 1), (1, -1)] if contiguity == "queen" else [])
-        name = contiguity
+        name: str = contiguity
     else:
         if not (math.isfinite(distance) and distance >= grid.cell_size * (1 - 1e-9)):
             raise InputError(
@@ -211,120 +141,38 @@ def moran(
         shifts = _half_plane(0.0, distance / grid.cell_size, mask.shape)
         name = f"within {distance:g} {grid.symbol}"
     name += ", row-standardised" if weights == "row" else ", binary"
-    _poll(cancel)
+    poll(cancel)
     products = _Products(mask, shifts)
     neighbours = np.rint(products.neighbours(mask.astype(np.float64))[mask])
     n = len(z)
-    n_pairs, n_islands = int(round(float(neighbours.sum()))) // 2, int(np.count_nonzero(neighbours == 0))
+    n_pairs, n_islands = int(neighbours.sum()) // 2, int(np.count_nonzero(neighbours == 0))
     if weights == "row":
         share = np.divide(1.0, neighbours, out=np.zeros(n), where=neighbours > 0)
         products.scale = share
-        back = products.neighbours(_spread(share, mask))[mask]  # sum over neighbours j of 1 / d_j
+        back = products.neighbours(spread(share, mask))[mask]  # sum over neighbours j of 1 / d_j
         s0 = float(np.count_nonzero(neighbours))
         # (1/2) sum (1/d_i + 1/d_j)^2 over ordered pairs
         s1 = float((neighbours * share**2 + share * back).sum())
         s2 = float((((neighbours > 0) + back) ** 2).sum())
     else:
         s0, s1, s2 = float(neighbours.sum()), 2.0 * float(neighbours.sum()), 4.0 * float((neighbours**2).sum())
-    note = _undefined(z, n_pairs)
+    note = undefined(z, n_pairs)
     if note:
         nan = math.nan
         return Moran(nan, nan, nan, nan, nan, None, 0, n, n_pairs, n_islands, name, note)
     total = float((z * z).sum())
     i = n / s0 * products.product(z) / total
-    expected, variance, score, p = _randomisation(i, z, s0, s1, s2)
+    expected, variance, score, p = randomisation(i, z, s0, s1, s2)
     p_permutation = None
     if permutations:
         rng = np.random.default_rng(seed)
         far = abs(i - expected) * (1 - 1e-12)
         beyond = 0
         for _ in range(permutations):
-            _poll(cancel)
+            poll(cancel)
             beyond += abs(n / s0 * products.product(rng.permutation(z)) / total - expected) >= far
         p_permutation = (1 + beyond) / (1 + permutations)
     return Moran(i, expected, variance, score, p, p_permutation, permutations, n, n_pairs, n_islands, name)
-
-
-def correlogram(
-    values: ArrayLike,
-    grid: Grid,
-    *,
-    edges: Sequence[float] | None = None,
-    alpha: float = 0.05,
-    include: NDArray[np.bool_] | None = None,
-    cancel: Callable[[], bool] | None = None,
-) -> Correlogram:
-    """Measure Moran's I (binary weights) by class of distance.
-
-    Parameters
-    ----------
-    values : float array, shape (n_cells,)
-    grid : Grid
-    edges : sequence of float, optional
-        Upper ends of the classes, rising (CRS units); the first class starts above 0. By default 1.5 cells (the
-        queen's neighbours), then 2.5, 3.5, 4.5, 6.5, 8.5, 12.5, ... cells up to half the shorter side of the
-        raster.
-    alpha : float
-        Level of each class's two-sided test by randomisation, for the range. The classes are tested one by one.
-    include : bool array, shape (n_cells,), optional
-        Cells that take part; all by default.
-    cancel : callable, optional
-
-    Returns
-    -------
-    Correlogram
-
-    Raises
-    ------
-    InputError
-        Values of another shape or not finite, or edges that do not rise.
-    Cancelled
-        `cancel` returned True.
-    """
-    z, mask = _deviations(values, grid, include)
-    upper = _default_edges(mask.shape) if edges is None else np.asarray(edges, dtype=np.float64) / grid.cell_size
-    if upper.ndim != 1 or not len(upper) or not np.isfinite(upper).all() or not (np.diff(upper, prepend=0.0) > 0).all():
-        raise InputError("edges: expected rising distances above 0.", hint="For example [100, 200, 400].")
-    if not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha: found {alpha}, expected between 0 and 1, such as 0.05.")
-    rows, cols = mask.shape
-    reach = math.floor(float(upper[-1]) + 1e-9)
-    down, right = min(reach, rows - 1), min(reach, cols - 1)
-    shape = fft.next_fast_len(rows + down, True), fft.next_fast_len(cols + right, True)
-    _poll(cancel)
-    of_mask = fft.rfft2(mask.astype(np.float64), shape)
-    pairs = fft.irfft2(np.abs(of_mask) ** 2, shape)
-    of_z = fft.rfft2(_spread(z, mask), shape)
-    products = fft.irfft2(np.abs(of_z) ** 2, shape)
-    # shifts (dr, dc), dr = 0 .. down, dc = -right .. right: one of each pair of opposite shifts
-    dr, dc = np.arange(down + 1)[:, None], np.arange(-right, right + 1)[None, :]
-    half = (dr > 0) | (dc > 0)
-    away = np.hypot(dr, dc)
-    counts = np.rint(pairs[dr, dc % shape[1]])
-    sums = products[dr, dc % shape[1]]
-    counts[~half] = 0.0
-    which = np.searchsorted(upper + 1e-9, away)
-    total = float((z * z).sum())
-    classes = []
-    for k, top in enumerate(upper):
-        _poll(cancel)
-        inside = half & (which == k)
-        n_pairs = int(counts[inside].sum())
-        low, high = (float(upper[k - 1]) if k else 0.0) * grid.cell_size, float(top) * grid.cell_size
-        if _undefined(z, n_pairs):
-            classes.append(DistanceClass(low, high, math.nan, n_pairs, *(math.nan,) * 4))
-            continue
-        mean = float((counts * away)[inside].sum()) / n_pairs * grid.cell_size
-        kernel = np.zeros(shape)
-        r, c = np.nonzero(inside)
-        kernel[r, (c - right) % shape[1]] = 1.0
-        kernel[-r, (right - c) % shape[1]] = 1.0
-        near = np.rint(fft.irfft2(of_mask * fft.rfft2(kernel), shape)[:rows, :cols][mask])
-        s0 = 2.0 * n_pairs
-        i = len(z) / s0 * 2.0 * float(sums[inside].sum()) / total
-        expected, _, score, p = _randomisation(i, z, s0, 2.0 * s0, 4.0 * float((near**2).sum()))
-        classes.append(DistanceClass(low, high, mean, n_pairs, i, expected, score, p))
-    return Correlogram(tuple(classes), alpha)
 
 
 class _Products:
@@ -369,7 +217,7 @@ class _Products:
         """Sum over ordered pairs of w_ij z_i z_j."""
         if self.scale is not None or self.kernel is not None:
             scaled = z if self.scale is None else z * self.scale
-            return float((scaled * self.neighbours(_spread(z, self.mask))[self.mask]).sum())
+            return float((scaled * self.neighbours(spread(z, self.mask))[self.mask]).sum())
         flat = self.flat
         flat[self.place] = z
         total = 0.0
@@ -379,7 +227,8 @@ class _Products:
         return 2.0 * total
 
 
-def _deviations(values: ArrayLike, grid: Grid, include: NDArray[np.bool_] | None) -> tuple[Float, NDArray[np.bool_]]:
+def deviations(values: ArrayLike, grid: Grid, include: NDArray[np.bool_] | None) -> tuple[Float, NDArray[np.bool_]]:
+    """Return the deviations from the mean of the cells that take part, and their mask on the raster."""
     v = np.asarray(values, dtype=np.float64)
     if v.shape != (grid.n_cells,):
         raise InputError(f"values have shape {v.shape}, expected ({grid.n_cells},), one per kept cell.")
@@ -399,7 +248,8 @@ def _deviations(values: ArrayLike, grid: Grid, include: NDArray[np.bool_] | None
     return z, mask
 
 
-def _undefined(z: Float, n_pairs: int) -> str:
+def undefined(z: Float, n_pairs: int) -> str:
+    """Say why Moran's I of these deviations is undefined, if so."""
     if len(z) < 4:
         return f"{len(z)} cell{'s' if len(z) != 1 else ''}: at least 4 are needed."
     if not n_pairs:
@@ -407,8 +257,8 @@ def _undefined(z: Float, n_pairs: int) -> str:
     return "" if z.any() else "all values are equal."
 
 
-def _randomisation(i: float, z: Float, s0: float, s1: float, s2: float) -> tuple[float, float, float, float]:
-    """Mean and variance of I under randomisation (Cliff & Ord 1981, p. 46), z and two-sided p."""
+def randomisation(i: float, z: Float, s0: float, s1: float, s2: float) -> tuple[float, float, float, float]:
+    """Return mean and variance of I under randomisation (Cliff & Ord 1981, p. 46), z and two-sided p."""
     n = float(len(z))
     kurtosis = n * float((z**4).sum()) / float((z * z).sum()) ** 2
     mean = -1.0 / (n - 1.0)
@@ -431,27 +281,21 @@ def _half_plane(low: float, high: float, shape: tuple[int, int]) -> list[tuple[i
     return list(zip(r.tolist(), (c - right).tolist(), strict=True))
 
 
-def _default_edges(shape: tuple[int, int]) -> Float:
-    limit = max(min(shape) / 2.0, min(max(shape), 8) / 2.0, 1.5)
-    edges, width = [1.5, 2.5, 3.5, 4.5], 2.0
-    while edges[-1] < limit:
-        edges += [edges[-1] + width, edges[-1] + 2 * width]
-        width *= 2.0
-    return np.array([e for e in edges if e <= limit])
-
-
-def _spread(values: Float, mask: NDArray[np.bool_]) -> Float:
+def spread(values: Float, mask: NDArray[np.bool_]) -> Float:
+    """Return the raster of the mask's values, 0 elsewhere."""
     out = np.zeros(mask.shape)
     out[mask] = values
     return out
 
 
-def _poll(cancel: Callable[[], bool] | None) -> None:
+def poll(cancel: Callable[[], bool] | None) -> None:
+    """Stop if asked to."""
     if cancel is not None and cancel():
         raise Cancelled("Moran's I was cancelled.")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return the value, None for a number that is not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

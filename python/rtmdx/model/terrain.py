@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rtmdx.model.culling import CullingResult
+    from rtmdx.model.diagnostics import Diagnostics
     from rtmdx.model.families import CountModel
     from rtmdx.model.fold_plan import FoldPlan
     from rtmdx.model.stepwise import StepwiseResult
@@ -136,6 +137,8 @@ class RiskTerrain:
     holdout_cleaning : Cleaning or None
     findings : tuple of Finding
         What deserves a second look in the input or the result.
+    diagnosed : Diagnostics or None
+        What the run found out about the model's fit; `diagnostics` computes it anew, with other options.
     config : mapping
         The study as plain data.
     provenance : mapping
@@ -161,6 +164,7 @@ class RiskTerrain:
     holdout_cleaning: Cleaning | None = None
     findings: tuple[Finding, ...] = ()
     block_length: float = np.nan
+    diagnosed: Diagnostics | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     fold_plan: FoldPlan | None = None
@@ -266,6 +270,17 @@ class RiskTerrain:
             for c, v in zip(self.model.coefficients, self.model.variables, strict=True)
         ]
         return f"Exp({' + '.join(terms)})" if terms else "1"
+
+    def diagnostics(self, **options: Any) -> Diagnostics:
+        """Diagnose the model: likeness of neighbouring residuals, collinearity, dispersion, calibration, hold-outs.
+
+        Takes the options of `rtmdx.model.diagnostics.diagnose`: ``residual``, ``contiguity``, ``distance``,
+        ``permutations``, ``regions`` (a number per cell: hold-out in space), ``holdout`` (a later period's events per
+        cell), ``boosted``, ``scores``, ``threshold``, ``seed``, ``cancel``.
+        """
+        from rtmdx.model.diagnostics import diagnose
+
+        return diagnose(self, **options)
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write score, expected count and events per cell as one Zarr store plain xarray opens."""

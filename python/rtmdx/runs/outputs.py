@@ -176,6 +176,7 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
                 "fitted": [v.to_dict() for v in terrain.fitted],
                 "holdout": [v.to_dict() for v in terrain.holdout],
             },
+            "diagnostics": None if terrain.diagnosed is None else terrain.diagnosed.to_dict(),
             "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in terrain.findings],
             "provenance": terrain.provenance,
             "study": terrain.config,

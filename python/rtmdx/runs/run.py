@@ -17,6 +17,7 @@ from rtmdx.model.design import Design, barely_varying, build_design
 from rtmdx.model.stepwise import stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
+from rtmdx.runs.diagnose import diagnosed
 from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory
 from rtmdx.runs.folds import make_folds
 from rtmdx.runs.inputs import Inputs, load_inputs
@@ -191,7 +192,8 @@ def fit(
         provenance=provenance(study, inputs),
         fold_plan=plan,
     )
-    for finding in findings:
+    terrain = diagnosed(terrain, study, inputs, cancel=cancel)
+    for finding in terrain.findings:
         _log.warning("%s: %s", finding.where, finding.message)
     if progress is not None:
         progress("terrain", 1, 1)

@@ -311,6 +311,9 @@ class ReportSpec(_Spec):
     title: str | None = None
     top_shares: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.01, 0.05, 0.1, 0.2)
     """Shares of the area at which capture is reported."""
+    boosted: bool = False
+    """Compare with a gradient-boosted count model fitted to the same variables, out of region and out of time; needs
+    scikit-learn (``pip install 'rtmdx[ml]'``) and many times the run's time."""
 
 
 class Study(_Spec):

@@ -1,0 +1,58 @@
+"""A run's diagnostics: which parts, and on which regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtmdx.errors import InputError
+from rtmdx.model.diagnostics import THOROUGH_CELLS, diagnose
+from rtmdx.model.folds import spatial_folds
+from rtmdx.model.terrain import RiskTerrain
+from rtmdx.runs.inputs import Inputs
+from rtmdx.runs.study import Study
+
+__all__ = ["diagnosed"]
+
+_REGIONS = 5
+
+
+def diagnosed(
+    terrain: RiskTerrain, study: Study, inputs: Inputs, *, cancel: Callable[[], bool] | None = None
+) -> RiskTerrain:
+    """Return the terrain with its diagnostics and their findings; the fit stays as it is.
+
+    Large grids get the parts that are cheap; see `rtmdx.model.diagnostics.THOROUGH_CELLS`.
+    """
+    report = study.report
+    thorough = terrain.grid.n_cells <= THOROUGH_CELLS
+    regions = _regions(study, inputs) if thorough else None
+    later = None if inputs.holdout is None else inputs.holdout.counts(inputs.grid)
+    boosted = report.boosted and (regions is not None or later is not None)
+    found = diagnose(
+        terrain,
+        regions=regions,
+        holdout=later,
+        boosted=boosted,
+        seed=study.seed,
+        thorough=thorough,
+        cancel=cancel,
+    )
+    if report.boosted and not boosted:
+        why = "no hold-out in time, and no regions to hold out"
+        found = replace(found, skipped={**found.skipped, "boosted": f"gradient boosting: {why}"})
+    return replace(terrain, diagnosed=found, findings=(*terrain.findings, *found.findings))
+
+
+def _regions(study: Study, inputs: Inputs) -> NDArray[np.int32] | None:
+    """Blocks twice as wide as the farthest influence, dealt to five regions; None where the area has too few."""
+    influence = max((f.max_influence for f in study.factors), default=1.0)
+    side = max(1, round(2 * influence * study.grid.block_length / inputs.grid.cell_size))
+    rows, cols = inputs.grid.rows_cols
+    try:
+        return spatial_folds(rows, cols, side, _REGIONS, seed=study.seed)
+    except InputError:
+        return None
