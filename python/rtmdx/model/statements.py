@@ -16,6 +16,7 @@ _ALIKE_I = 0.01  # and from this I: with a million cells anything is different f
 _INFLATED = 5.0
 _SCATTER = 1.5
 _WEAK_SLOPE = 0.8
+_FAR_OFF = 1.5  # observed over expected, or the other way round
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ def _count(n: float, noun: str) -> str:
     return f"{n:,.0f} {noun}{'' if round(n) == 1 else 's'}"
 
 
+def _length(distance: float) -> str:
+    return f"{float(f'{distance:.3g}'):,.6g}"
+
+
 def _neighbours(d: Diagnostics) -> Statement:
     m, where = d.moran, "residuals"
     if not math.isfinite(m.i):
@@ -65,11 +70,11 @@ def _neighbours(d: Diagnostics) -> Statement:
         )
         c = d.correlogram
         if c is not None and c.half_range is not None:
-            text += f"The likeness is halved at {c.half_range:,.3g} {d.unit}"
-            text += f" and gone at {c.range:,.3g} {d.unit}. " if c.range is not None else ". "
+            text += f"The likeness is halved at {_length(c.half_range)} {d.unit}"
+            text += f" and gone at {_length(c.range)} {d.unit}. " if c.range is not None else ". "
         elif c is not None and c.range is not None:
-            text += f"The likeness is gone at {c.range:,.3g} {d.unit}. "
-        text += "Use spatial folds with blocks larger than that, and standard errors clustered by district."
+            text += f"The likeness is gone at {_length(c.range)} {d.unit}. "
+        text += "Use spatial folds with blocks as wide as that, and standard errors clustered by district."
         return Statement("residual-autocorrelation", where, text, True)
     if m.p < 0.05 and m.i > m.expected:
         return Statement(
@@ -207,13 +212,18 @@ def _calibration(d: Diagnostics) -> list[Statement]:
             f"{len(c.groups) - len(outside)} of {len(c.groups)} groups of cells, from lowest to highest "
             f"expected count, have as many fitted events as expected, within {_percent(c.level)} limits."
         )
+        warns = False
         if outside:
             worst = max(outside, key=lambda g: abs(g.observed - g.expected) / math.sqrt(max(g.expected, 1.0)))
+            low, high = f"{worst.mean_low:.2g}", f"{worst.mean_high:.2g}"
             text += (
-                f" The farthest off: cells that expect {worst.mean_low:.2g} to {worst.mean_high:.2g} events each have "
+                f" The farthest off: cells that expect {low if low == high else f'{low} to {high}'} events each have "
                 f"{worst.observed:,.0f}, expected {worst.expected:,.0f}."
             )
-        out.append(Statement("calibration", "calibration", text))
+            warns = any(not 1 / _FAR_OFF < g.ratio < _FAR_OFF for g in outside)
+            if warns:
+                text += " A factor that sets such places apart may be missing."
+        out.append(Statement("calibration", "calibration", text, warns))
     h = d.holdout_calibration
     if h is not None and math.isfinite(h.slope):
         out.append(_slope("holdout-slope", "held-out period", h.slope, h.slope_se, "the later period"))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rtmdx.errors import MissingDependencyError
 from rtmdx.report import content, rows
 from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
+from rtmdx.report.diagnostics import diagnostics_section
 from rtmdx.report.folds import fold_table
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
@@ -88,6 +89,7 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "notes": [*terrain.culling.notes, *terrain.selection.notes],
         "flagged": list(terrain.selection.flagged.get(terrain.model.family, ())),
         "validity": _validity(terrain),
+        "diagnostics": diagnostics_section(terrain),
         "inputs": rows.input_rows(terrain),
         "factors": rows.factor_rows(terrain),
         "variables": rows.variable_groups(terrain),

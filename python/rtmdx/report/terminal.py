@@ -65,6 +65,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
             if key == "holdout":
                 _note_baseline(console, judged)
             break
+    _print_diagnostics(console, result.get("diagnostics"))
     for finding in result["findings"]:
         console.print(f"[yellow]note:[/] {escape(finding['where'])}: {escape(finding['message'])}", highlight=False)
 
@@ -163,6 +164,33 @@ def _validity_table(judged: list[dict[str, Any]], title: str) -> Table:
             cells.append(f"{100 * h['expected']:.1f}" + between if h["expected"] is not None else "n/a")
         table.add_row(escape(str(v["name"])), *cells, "" if v["auc"] is None else f"{v['auc']:.3f}")
     return table
+
+
+def _print_diagnostics(console: Console, found: dict[str, Any] | None) -> None:
+    """Print a few figures of the diagnostics; what they warn of is among the findings."""
+    if not found:
+        return
+    parts = []
+    m, held = found["moran"], found["regions"]
+    if m["i"] is not None:
+        z = "" if m["z"] is None else f" (z {m['z']:.3g})"
+        parts.append(f"residual Moran's I {m['i']:.3g}{z}")
+    inflation = [v["vif_weighted"] for v in found["collinearity"]["inflation"] if v["vif_weighted"] is not None]
+    if len(inflation) > 1:
+        parts.append(f"highest variance inflation {max(inflation):.2f}")
+    if found["dispersion"]["pearson"] is not None:
+        parts.append(f"Pearson chi2/df {found['dispersion']['pearson']:.3g}")
+    if held and held["explained"] is not None:
+        parts.append(
+            f"fitted without each of {len(held['regions'])} regions it explains {_percent(held['explained'])} of the "
+            "deviance there"
+        )
+    if parts:
+        console.print()
+        console.print(f"Diagnostics: {'; '.join(parts)}.", highlight=False)
+    for comparison in found["comparisons"]:
+        said = next(s for s in found["statements"] if s["code"] == f"comparison-{comparison['kind']}")
+        console.print(escape(said["message"]), highlight=False)
 
 
 def _note_baseline(console: Console, judged: list[dict[str, Any]]) -> None:
