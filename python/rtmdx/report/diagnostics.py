@@ -162,7 +162,7 @@ def _calibration(c: Calibration, title: str) -> dict[str, Any]:
         "svg": calibration_chart(c, title),
         "slope": number(c.slope),
         "slope_se": number(c.slope_se, 2),
-        "level": percent(c.level),
+        "level": f"{100 * c.level:g} %",
         "scale": "" if c.scale == 1.0 else number(c.scale),
         "rows": [
             {
