@@ -92,8 +92,9 @@ class Collinearity:
 
     @property
     def worst(self) -> Inflation | None:
-        """The variable of the model most inflated in the weights of the fit."""
-        return max(self.inflation, key=lambda v: v.vif_weighted, default=None)
+        """The variable of the model most inflated in the weights of the fit; None if none varies."""
+        known = [v for v in self.inflation if not math.isnan(v.vif_weighted)]
+        return max(known, key=lambda v: v.vif_weighted, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; an infinite VIF is None."""

@@ -180,7 +180,7 @@ def _calibration(c: Calibration, title: str) -> dict[str, Any]:
 
 
 def _inflation(d: Diagnostics) -> list[dict[str, str]]:
-    worst = sorted(d.collinearity.inflation, key=lambda v: -v.vif_weighted)
+    worst = sorted(d.collinearity.inflation, key=lambda v: (math.isnan(v.vif_weighted), -v.vif_weighted))
     return [
         {"name": d.labels.get(v.variable, v.variable), "vif": number(v.vif), "weighted": number(v.vif_weighted)}
         for v in worst
