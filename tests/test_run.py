@@ -13,7 +13,7 @@ import shapely
 
 import small_city
 from conftest import CRS, ORIGIN
-from rtmdx.errors import Cancelled, InputError, MemoryLimitError, StudyError
+from rtmdx.errors import Cancelled, InputError, MemoryLimitError, MissingDependencyError, StudyError
 from rtmdx.model.terrain import RiskTerrain, risk_bands
 from rtmdx.runs.findings import enforcement_findings
 from rtmdx.runs.run import run
@@ -274,3 +274,54 @@ def test_misuse_is_said_in_one_sentence() -> None:
         run(study, layers=frames, memory_limit=1000)
     with pytest.raises(Cancelled):
         run(study, layers=frames, cancel=lambda: True)
+
+
+def test_a_run_diagnoses_its_model_and_leaves_it_alone(terrain: RiskTerrain) -> None:
+    found = terrain.diagnosed
+    assert found is not None
+    assert found.regions is not None
+    assert found.holdout_calibration is not None
+    assert found.skipped == {}
+    assert set(found.findings) <= set(terrain.findings)
+    assert found.moran.n_cells == terrain.grid.n_cells
+    again = small(threads=1).diagnosed
+    assert again is not None
+    assert again.to_dict() == found.to_dict()
+
+
+def test_a_large_run_leaves_out_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtmdx.runs.diagnose.THOROUGH_CELLS", 100)
+    found = small(study=small_city.study(holdout=None)).diagnosed
+    assert found is not None
+    assert found.correlogram is None
+    assert "terrain.diagnostics()" in found.skipped["thorough"]
+
+
+def test_a_run_compares_with_gradient_boosting_on_request() -> None:
+    pytest.importorskip("sklearn")
+    plain = small_city.study()
+    terrain = small(study=small_city.study(report={"boosted": True}))
+    assert terrain.diagnosed is not None
+    assert [c.kind for c in terrain.diagnosed.comparisons] == ["space", "time"]
+    assert Study.from_dict(plain).id == Study.from_dict(small_city.study(report={"boosted": True})).id
+
+
+def test_boosting_without_scikit_learn_is_said_first_and_too_few_cells_cost_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("sklearn")
+    wanted = small_city.study(report={"boosted": True})
+    monkeypatch.setattr("rtmdx.model.boosted._MIN_CELLS", 10**6)
+    found = small(study=wanted).diagnosed
+    assert found is not None
+    assert found.comparisons == ()
+    assert "needs at least 1000000" in found.skipped["boosted"]
+
+    def missing() -> None:
+        raise MissingDependencyError("The gradient-boosted comparison needs scikit-learn.")
+
+    monkeypatch.setattr("rtmdx.runs.diagnose.require_scikit_learn", missing)
+    seen: list[str] = []
+    with pytest.raises(MissingDependencyError):
+        small(study=wanted, progress=lambda stage, done, total: seen.append(stage))
+    assert seen == []

@@ -22,7 +22,7 @@ from rtmdx.model.regions import check_regions
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-__all__ = ["BoostedModel", "boosted_out_of_region", "features", "fit_boosted"]
+__all__ = ["BoostedModel", "boosted_out_of_region", "features", "fit_boosted", "require_scikit_learn"]
 
 Float = NDArray[np.float64]
 
@@ -167,14 +167,22 @@ def boosted_out_of_region(
     return out
 
 
-def _fit(x: NDArray[np.uint8], y: Float, seed: int) -> HistGradientBoostingRegressor:
+def require_scikit_learn() -> None:
+    """Raise MissingDependencyError, which names the extra, where scikit-learn is not installed."""
     try:
-        from sklearn.ensemble import HistGradientBoostingRegressor
-        from threadpoolctl import threadpool_limits
+        import sklearn.ensemble
+        import threadpoolctl  # noqa: F401
     except ImportError:
         raise MissingDependencyError(
             "The gradient-boosted comparison needs scikit-learn.", hint="Install it with: pip install 'rtmdx[ml]'"
         ) from None
+
+
+def _fit(x: NDArray[np.uint8], y: Float, seed: int) -> HistGradientBoostingRegressor:
+    require_scikit_learn()
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
     if not x.shape[1]:
         raise InputError("The design has no variable: there is nothing to boost on.")
     if len(y) < _MIN_CELLS:

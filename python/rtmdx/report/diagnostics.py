@@ -110,7 +110,7 @@ def diagnostics_section(terrain: RiskTerrain) -> dict[str, Any] | None:
         "dispersion": _dispersion(d),
         "regions": None if d.regions is None else _regions(d.regions),
         "comparisons": [_comparison(c) for c in d.comparisons],
-        "skipped": [f"{reason}." for reason in d.skipped.values()],
+        "skipped": [f"{reason[:1].upper()}{reason[1:]}." for reason in d.skipped.values()],
     }
 
 

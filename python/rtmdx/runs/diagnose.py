@@ -9,15 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.model.diagnostics import THOROUGH_CELLS, diagnose
+from rtmdx.model.boosted import require_scikit_learn
+from rtmdx.model.diagnostics import THOROUGH_CELLS, Diagnostics, diagnose
 from rtmdx.model.folds import spatial_folds
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.runs.inputs import Inputs
 from rtmdx.runs.study import Study
 
-__all__ = ["diagnosed"]
+__all__ = ["diagnosed", "require_diagnostics"]
 
 _REGIONS = 5
+
+
+def require_diagnostics(study: Study) -> None:
+    """Raise MissingDependencyError where the study asks for what needs a package that is missing."""
+    if study.report.boosted:
+        require_scikit_learn()
 
 
 def diagnosed(
@@ -27,23 +34,28 @@ def diagnosed(
 
     Large grids get the parts that are cheap; see `rtmdx.model.diagnostics.THOROUGH_CELLS`.
     """
-    report = study.report
     thorough = terrain.grid.n_cells <= THOROUGH_CELLS
     regions = _regions(study, inputs) if thorough else None
     later = None if inputs.holdout is None else inputs.holdout.counts(inputs.grid)
-    boosted = report.boosted and (regions is not None or later is not None)
-    found = diagnose(
-        terrain,
-        regions=regions,
-        holdout=later,
-        boosted=boosted,
-        seed=study.seed,
-        thorough=thorough,
-        cancel=cancel,
-    )
-    if report.boosted and not boosted:
-        why = "no hold-out in time, and no regions to hold out"
-        found = replace(found, skipped={**found.skipped, "boosted": f"gradient boosting: {why}"})
+
+    def compute(boosted: bool) -> Diagnostics:
+        return diagnose(
+            terrain,
+            regions=regions,
+            holdout=later,
+            boosted=boosted,
+            seed=study.seed,
+            thorough=thorough,
+            cancel=cancel,
+        )
+
+    try:
+        found = compute(study.report.boosted)
+    except InputError as error:  # too little to boost on must not cost the run
+        if not study.report.boosted:
+            raise
+        found = compute(False)
+        found = replace(found, skipped={**found.skipped, "boosted": f"gradient boosting ({error.message.rstrip('.')})"})
     return replace(terrain, diagnosed=found, findings=(*terrain.findings, *found.findings))
 
 

@@ -17,7 +17,7 @@ from rtmdx.model.design import Design, barely_varying, build_design
 from rtmdx.model.stepwise import stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
-from rtmdx.runs.diagnose import diagnosed
+from rtmdx.runs.diagnose import diagnosed, require_diagnostics
 from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory
 from rtmdx.runs.folds import make_folds
 from rtmdx.runs.inputs import Inputs, load_inputs
@@ -97,6 +97,7 @@ def load(
 ) -> tuple[Inputs, Estimate]:
     """Read a study's layers and estimate what its run needs; parameters and errors as for `run`."""
     _require_types(study, layers, memory_limit, progress, cancel)
+    require_diagnostics(study)
     limit = available_memory() if memory_limit is None else memory_limit
 
     def check_size(rows: int, cols: int, kept: int) -> None:
