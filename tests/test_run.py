@@ -302,7 +302,12 @@ def test_a_run_compares_with_gradient_boosting_on_request() -> None:
     plain = small_city.study()
     terrain = small(study=small_city.study(report={"boosted": True}))
     assert terrain.diagnosed is not None
-    assert [c.kind for c in terrain.diagnosed.comparisons] == ["space", "time"]
+    space, time = terrain.diagnosed.comparisons
+    assert (space.kind, time.kind) == ("space", "time")
+    names = [s.name for s in time.scores]
+    assert names == ["Risk terrain", "Past counts", "Kernel density (200 m)", "Gradient boosting"]
+    for mine, judged in zip(time.scores, terrain.holdout, strict=False):
+        assert mine.validity.top == judged.top  # the same events, the same scores
     assert Study.from_dict(plain).id == Study.from_dict(small_city.study(report={"boosted": True})).id
 
 
@@ -314,7 +319,7 @@ def test_boosting_without_scikit_learn_is_said_first_and_too_few_cells_cost_noth
     monkeypatch.setattr("rtmdx.model.boosted._MIN_CELLS", 10**6)
     found = small(study=wanted).diagnosed
     assert found is not None
-    assert found.comparisons == ()
+    assert "Gradient boosting" not in {s.name for c in found.comparisons for s in c.scores}
     assert "needs at least 1000000" in found.skipped["boosted"]
 
     def missing() -> None:
@@ -323,5 +328,5 @@ def test_boosting_without_scikit_learn_is_said_first_and_too_few_cells_cost_noth
     monkeypatch.setattr("rtmdx.runs.diagnose.require_scikit_learn", missing)
     seen: list[str] = []
     with pytest.raises(MissingDependencyError):
-        small(study=wanted, progress=lambda stage, done, total: seen.append(stage))
+        small(study=wanted, progress=lambda stage, *_: seen.append(stage))
     assert seen == []

@@ -170,7 +170,7 @@ def boosted_out_of_region(
 def require_scikit_learn() -> None:
     """Raise MissingDependencyError, which names the extra, where scikit-learn is not installed."""
     try:
-        import sklearn.ensemble
+        import sklearn.ensemble  # noqa: F401
         import threadpoolctl  # noqa: F401
     except ImportError:
         raise MissingDependencyError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -28,11 +28,17 @@ def require_diagnostics(study: Study) -> None:
 
 
 def diagnosed(
-    terrain: RiskTerrain, study: Study, inputs: Inputs, *, cancel: Callable[[], bool] | None = None
+    terrain: RiskTerrain,
+    study: Study,
+    inputs: Inputs,
+    *,
+    scores: Mapping[str, NDArray[np.float64]] | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> RiskTerrain:
     """Return the terrain with its diagnostics and their findings; the fit stays as it is.
 
-    Large grids get the parts that are cheap; see `rtmdx.model.diagnostics.THOROUGH_CELLS`.
+    Large grids get the parts that are cheap; see `rtmdx.model.diagnostics.THOROUGH_CELLS`. `scores` of the fitted period
+    are compared on the hold-out beside the terrain.
     """
     thorough = terrain.grid.n_cells <= THOROUGH_CELLS
     regions = _regions(study, inputs) if thorough else None
@@ -44,6 +50,7 @@ def diagnosed(
             regions=regions,
             holdout=later,
             boosted=boosted,
+            scores=scores,
             seed=study.seed,
             thorough=thorough,
             cancel=cancel,

@@ -193,7 +193,8 @@ def fit(
         provenance=provenance(study, inputs),
         fold_plan=plan,
     )
-    terrain = diagnosed(terrain, study, inputs, cancel=cancel)
+    compared = dict([_kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
+    terrain = diagnosed(terrain, study, inputs, scores=compared, cancel=cancel)
     for finding in terrain.findings:
         _log.warning("%s: %s", finding.where, finding.message)
     if progress is not None:
