@@ -223,7 +223,7 @@ def _dispersion(d: Diagnostics) -> dict[str, Any]:
 
 
 def _regions(held: SpatialHoldout) -> dict[str, Any]:
-    shares = [f"{100 * s:g} %" for s in held.shares]
+    shares = [f"{100 * s:g}\u00a0%" for s in held.shares]
     slope = held.calibration
     return {
         "shares": shares,
@@ -257,7 +257,7 @@ def _comparison(c: Comparison) -> dict[str, Any]:
     return {
         "title": "Held out in space" if c.kind == "space" else "Held out in time",
         "space": c.kind == "space",
-        "shares": [f"{100 * t.share:g} %" for t in top],
+        "shares": [f"{100 * t.share:g}\u00a0%" for t in top],
         "rows": [
             {
                 "name": s.name,

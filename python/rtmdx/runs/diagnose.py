@@ -37,8 +37,8 @@ def diagnosed(
 ) -> RiskTerrain:
     """Return the terrain with its diagnostics and their findings; the fit stays as it is.
 
-    Large grids get the parts that are cheap; see `rtmdx.model.diagnostics.THOROUGH_CELLS`. `scores` of the fitted period
-    are compared on the hold-out beside the terrain.
+    Large grids get the parts that are cheap; see `rtmdx.model.diagnostics.THOROUGH_CELLS`. `scores` of the fitted
+    period are compared on the hold-out beside the terrain.
     """
     thorough = terrain.grid.n_cells <= THOROUGH_CELLS
     regions = _regions(study, inputs) if thorough else None
