@@ -125,15 +125,22 @@ def _culling(design: Design, columns: tuple[int, ...], empty: bool) -> CullingRe
     penalties = np.geomspace(0.05, 0.0005, 40)
     bend = (np.log(penalties) - np.log(0.004)) ** 2
     paths = tuple(
-        CullingPath(ridge, penalties, 0.51 + shift + 0.004 * bend, np.full(40, 0.006),
-                    np.arange(40) // 3, stopped_early=False)
+        CullingPath(
+            ridge=ridge, mixing=None, penalties=penalties, cv_deviance=0.51 + shift + 0.004 * bend,
+            cv_standard_error=np.full(40, 0.006), n_nonzero=np.arange(40) // 3,
+            coefficients=np.zeros((40, len(design.variables))), intercepts=np.full(40, -1.5),
+            kkt_residuals=np.full(40, 2e-9), fold_deviance=np.full((5, 40), 0.51), stopped_early=False,
+        )
         for ridge, shift in ((1e-4, 0.0), (1e-3, 0.002))
     )  # fmt: skip
     selected = () if empty else tuple(sorted({*columns, 0, 5}))
     coefficients = np.zeros(len(design.variables))
     coefficients[list(selected)] = 0.3
     folds = tuple(FoldSummary(i, design.n_cells // 5, 180) for i in range(5))
-    return CullingResult(selected, coefficients, -1.5, 0.004, 1e-4, 2e-9, 0.05, paths, folds, 230)
+    return CullingResult(
+        selected=selected, coefficients=coefficients, intercept=-1.5, penalty=0.004, ridge=1e-4, mixing=None, rule="min",
+        best_penalty=0.004, kkt_residual=2e-9, lambda_max=0.05, paths=paths, folds=folds, n_rows=230,
+    )  # fmt: skip
 
 
 def make_terrain(
