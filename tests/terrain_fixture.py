@@ -138,8 +138,8 @@ def _culling(design: Design, columns: tuple[int, ...], empty: bool) -> CullingRe
     coefficients[list(selected)] = 0.3
     folds = tuple(FoldSummary(i, design.n_cells // 5, 180) for i in range(5))
     return CullingResult(
-        selected=selected, coefficients=coefficients, intercept=-1.5, penalty=0.004, ridge=1e-4, mixing=None, rule="min",
-        best_penalty=0.004, kkt_residual=2e-9, lambda_max=0.05, paths=paths, folds=folds, n_rows=230,
+        selected=selected, coefficients=coefficients, intercept=-1.5, penalty=0.004, ridge=1e-4, mixing=None,
+        rule="min", best_penalty=0.004, kkt_residual=2e-9, lambda_max=0.05, paths=paths, folds=folds, n_rows=230,
     )  # fmt: skip
 
 
