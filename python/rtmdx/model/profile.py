@@ -84,7 +84,7 @@ def profile_limits(
             if not inside < new < outside:
                 new = 2.0 * away if math.isinf(outside) else 0.5 * (inside + outside)
             new = min(new, 4.0 * away)
-            if new == away or outside - inside <= 1e-13 * outside:
+            if new == away or (outside < math.inf and outside - inside <= 1e-13 * outside):
                 break
             away = new
         else:
