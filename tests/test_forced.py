@@ -76,21 +76,25 @@ def test_a_forced_factor_stays_with_its_best_variable() -> None:
 
 
 def shifted_reach(seed: int = 1):
-    """Factor 0 acts within band 2; a factor that overlaps its band 3 makes the wider one enter first."""
+    """Factor 0 acts within band 2; three factors crowd its band 3, so that the wider one enters first."""
     rng = np.random.default_rng(seed)
-    code = rng.integers(0, 6, 30000)
-    other = np.where(code <= 2, rng.random(30000) < 0.8, rng.random(30000) < 0.1)
-    design = Design((proximity_block(code, 5, 0), proximity_block(1 - other.astype(int), 1, 1)), 30000)
-    y = rng.poisson(0.3 * np.exp(0.8 * (code <= 1) + 0.7 * other))
-    return design, y
+    n = 30000
+    code = rng.integers(0, 6, n)
+    blocks = [proximity_block(code, 5, 0)]
+    crowd = np.zeros(n)
+    for factor in (1, 2, 3):
+        other = np.where(code <= 2, rng.random(n) < 0.7, rng.random(n) < 0.2)
+        crowd += other
+        blocks.append(proximity_block(1 - other.astype(int), 1, factor))
+    return Design(tuple(blocks), n), rng.poisson(0.3 * np.exp(0.4 * (code <= 1) + 0.4 * crowd))
 
 
 def test_exchange_finds_what_adds_and_drops_cannot() -> None:
     design, y = shifted_reach()
-    plain = stepwise(design, y, range(6), families=("poisson",))
-    swapped = stepwise(design, y, range(6), families=("poisson",), exchange=True)
-    assert plain.model.columns == (2, 5)
-    assert swapped.model.columns == (1, 5)
+    plain = stepwise(design, y, range(8), families=("poisson",))
+    swapped = stepwise(design, y, range(8), families=("poisson",), exchange=True)
+    assert plain.model.columns == (2, 5, 6, 7)
+    assert swapped.model.columns == (1, 5, 6, 7)
     assert swapped.model.bic < plain.model.bic
     best = plain.exchanges["poisson"][0]
     assert (best.action, best.variable, best.replaced) == (
