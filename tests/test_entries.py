@@ -89,7 +89,7 @@ def test_tables_equal_counting_cells(seed: int, n: int, merge: bool) -> None:
     exposure = rng.integers(0, 4, n) / 4.0
     y[exposure == 0] = 0
     columns = tuple(int(j) for j in rng.permutation(18)[: rng.integers(0, 5)])
-    cells = CellTable.from_design(design, y, exposure, merge_zeros=merge)
+    cells = CellTable.from_design(design, y, exposure, distinct="events" if merge else "all")
     node = cells.node(columns)
     scale = np.exp(cells.entries.log_unit)
     x = np.column_stack([np.ones(n), *(design.variables[j].sign * design.indicator(j).astype(float) for j in columns)])

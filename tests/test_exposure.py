@@ -88,14 +88,23 @@ def test_unit_of_exposure_does_not_matter(power: float, family: str) -> None:
 
 def test_cells_without_events_are_merged_exactly() -> None:
     design, y, exposure = sample(4)
-    merged = CellTable.from_design(design, y.astype(float), exposure, COLUMNS)
-    apart = CellTable.from_design(design, y.astype(float), exposure, COLUMNS, merge_zeros=False)
+    merged = CellTable.from_design(design, y.astype(float), exposure, COLUMNS, distinct="events")
+    apart = CellTable.from_design(design, y.astype(float), exposure, COLUMNS)
     a, b = (t.table(t.node(COLUMNS)) for t in (merged, apart))
     assert len(b.y) == 1500
     assert len(a.y) <= (y > 0).sum() + 16
     assert a.total_exposure == pytest.approx(b.total_exposure, rel=1e-13)
     assert a.n_events == b.n_events == y.sum()
     assert a.constant == pytest.approx(b.constant, rel=1e-13)
+    sums = CellTable.from_design(design, y.astype(float), exposure, COLUMNS, distinct="none")
+    c = sums.table(sums.node(COLUMNS))
+    assert len(c.y) <= 32
+    for table in (a, b):
+        other, own = table.collapsed(), c.collapsed()
+        assert (own.x == other.x).all()
+        assert own.cells == pytest.approx(other.cells, rel=1e-13)
+        assert own.cells * own.y == pytest.approx(other.cells * other.y, rel=1e-13)
+    assert c.constant == a.constant
 
 
 def oracle(x, y, exposure, family: str):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,13 @@ from scipy.special import gammaln
 from rtmdx import _counts, _stats
 from rtmdx.model.design import Design, Variable
 
-__all__ = ["Entries"]
+__all__ = ["Distinct", "Entries"]
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
+Distinct = Literal["none", "events", "all"]
+"""Which cells' exposures are told apart: none (all that Poisson needs), those of cells with events, or all."""
 
 PIECE = 1 << 21  # cells collapsed at a time: bounds the memory of keys and hash table
 WORD = 256
@@ -85,7 +88,7 @@ class _Plan:
         return keys
 
 
-def _levels(y: Float, exposure: Float | None, merge_zeros: bool) -> tuple[Int, Float, Float]:
+def _levels(y: Float, exposure: Float | None, *, merge_zeros: bool) -> tuple[Int, Float, Float]:
     """Number the distinct pairs of count and exposure, in rising order; return (of each cell, y, exposure)."""
     if exposure is None:
         top = float(y.max()) if len(y) else 0.0
@@ -160,7 +163,7 @@ class Entries:
         exposure: Float | None = None,
         columns: Sequence[int] | None = None,
         *,
-        merge_zeros: bool = True,
+        distinct: Distinct = "all",
         group: Int | None = None,
     ) -> Entries:
         """Collapse cells, or rows that stand for several, to distinct entries.
@@ -179,8 +182,8 @@ class Entries:
             Exposure of each cell of the row. Rows without exposure are left out.
         columns : sequence of int, optional
             Columns that can matter; all by default.
-        merge_zeros : bool
-            With exposure: add up the exposure of cells without events (see `CellTable`).
+        distinct : {"none", "events", "all"}
+            With exposure: which exposures are told apart; those of other cells are added up (see `CellTable`).
         group : int32 array, shape (n_rows,), optional
             Rows of different groups, from 0, stay apart.
         """
@@ -199,19 +202,38 @@ class Entries:
         if exposure is not None and n:
             scale = math.ldexp(1.0, max(math.frexp(float(exposure.max()))[1] - 1, -1022))
             exposure = exposure / scale
-        level, level_y, level_e = _levels(y, exposure, merge_zeros)
+        level, level_y, level_e = _levels(y, exposure, merge_zeros=distinct != "all")
         weight = np.ones(n, np.int64) if cells is None else np.ascontiguousarray(cells, np.int64)
         unit = np.ones(len(level_y))
         per_level = np.zeros(len(level_y), np.int64)
         _counts.sum_by_row(level, weight, per_level)
-        if exposure is not None and merge_zeros and len(level_y) and level_y[0] == 0:
-            bits = 60 - n_cells.bit_length()
+        n_events = float(np.sum(per_level * level_y))
+        constant = float(np.sum(per_level * (gammaln(level_y + 1.0) - level_y * np.log(level_e))))
+        bits = 60 - n_cells.bit_length()
+
+        def units(which: NDArray[np.intp] | slice) -> NDArray[np.int64]:
+            assert exposure is not None
+            whole = np.maximum(np.rint(np.ldexp(exposure[which], bits)).astype(np.int64), 1)
+            return whole * weight[which]
+
+        if exposure is not None and distinct == "events" and len(level_y) and level_y[0] == 0:
             unit[0] = math.ldexp(1.0, -bits)
             zero = np.flatnonzero(level == 0)
-            weight = weight.copy()
-            weight[zero] *= np.maximum(np.rint(np.ldexp(exposure[zero], bits)).astype(np.int64), 1)
-        terms = per_level * (gammaln(level_y + 1.0) - level_y * np.log(level_e))
-        if group is None:
+            exposed = weight.copy()
+            exposed[zero] = units(zero)
+            weight = exposed
+        if exposure is not None and distinct == "none":
+            # The sums of exposure and of events in each combination of codes: a Poisson log likelihood has them apart.
+            some = np.flatnonzero(y > 0)
+            all_codes, exposed = _collapse(plan, codes, np.zeros(n, np.int32), units(slice(None)), n)[::2]
+            happened = weight[some] * y[some].astype(np.int64)
+            with_events = [c[some] for c in codes]
+            event_codes, events = _collapse(plan, with_events, np.zeros(len(some), np.int32), happened, len(some))[::2]
+            words, weight = np.concatenate([all_codes, event_codes]), np.concatenate([exposed, events])
+            level = np.repeat(np.arange(2, dtype=np.int32), [len(exposed), len(events)])
+            level_y, level_e, unit = np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.array([math.ldexp(1.0, -bits), 1.0])
+            group = np.zeros(len(level), np.int32)
+        elif group is None:
             words, level, weight = _collapse(plan, codes, level, weight, n)
             group = np.zeros(len(level), np.int32)
         else:
@@ -230,8 +252,8 @@ class Entries:
             level_e,
             unit,
             n_cells,
-            float(np.sum(per_level * level_y)),
-            float(np.sum(terms)),
+            n_events,
+            constant,
             math.log(scale),
             plan,
             group,

@@ -25,7 +25,7 @@ from scipy.stats import norm
 
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design, Variable
-from rtmdx.model.likelihood import FAMILIES, Family, TableFit, covariance_of, fit_table
+from rtmdx.model.likelihood import DISTINCT, FAMILIES, Family, TableFit, covariance_of, fit_table
 from rtmdx.model.profile import profile_limits
 from rtmdx.model.robust import clustered_covariance
 from rtmdx.model.tables import CellTable, CountTable
@@ -397,7 +397,7 @@ def fit_count_model(
     exposure : array, shape (n_cells,), optional
         Street length, population, area or time of each cell: mu = exposure * exp(x beta). Cells of exposure 0
         take no part. Under NB2 every distinct exposure is a row of the table: exact, but about as slow as a fit to
-        cells; Poisson and NBII add up the exposure of the cells without events.
+        cells; NBII adds up the exposure of the cells without events, Poisson all.
     cluster : array, shape (n_cells,), optional
         District of each cell, whole numbers or names: adds the cluster-robust covariance.
 
@@ -419,7 +419,7 @@ def fit_count_model(
     columns = check_columns(design, columns)
     y = check_counts(design, counts)
     weight = check_exposure(design, exposure, y)
-    cells = CellTable.from_design(design, y, weight, columns, merge_zeros=family != "nb2")
+    cells = CellTable.from_design(design, y, weight, columns, distinct=DISTINCT[family])
     if cells.n_events == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
     for j in columns:

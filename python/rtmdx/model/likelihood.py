@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 
 from rtmdx import _counts
 from rtmdx.errors import FitError
+from rtmdx.model.entries import Distinct
 from rtmdx.model.tables import CountTable
 
-__all__ = ["FAMILIES", "Family", "TableFit", "constrained", "covariance_of", "fit_table"]
+__all__ = ["DISTINCT", "FAMILIES", "Family", "TableFit", "constrained", "covariance_of", "fit_table"]
 
 Family = Literal["poisson", "nbii", "nb2"]
 FAMILIES: tuple[Family, ...] = ("poisson", "nbii", "nb2")
+
+DISTINCT: dict[Family, Distinct] = {"poisson": "none", "nbii": "events", "nb2": "all"}
+"""Exposures the table of a family tells apart (see `CellTable.from_entries`)."""
 
 Float = NDArray[np.float64]
 

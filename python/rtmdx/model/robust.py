@@ -63,7 +63,7 @@ def clustered_covariance(
     of_cell = np.zeros(design.n_cells, np.int32)
     of_cell[taking_part] = number.astype(np.int32)
     codes = [block.codes for block in design.blocks]
-    entries = Entries.tabulate(design, codes, counts, None, exposure, columns, merge_zeros=False, group=of_cell)
+    entries = Entries.tabulate(design, codes, counts, None, exposure, columns, group=of_cell)
     order = np.lexsort((*entries.words.T[::-1], entries.level, entries.group))  # any order of cells, one order of sums
     words, level, group = entries.words[order], entries.level[order], entries.group[order]
     x = np.ones((len(order), 1 + len(columns)))

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.design import Design
+from rtmdx.model.entries import Distinct
 from rtmdx.model.families import CountModel, check_columns, check_counts, check_exposure
-from rtmdx.model.likelihood import FAMILIES, Family
+from rtmdx.model.likelihood import DISTINCT, FAMILIES, Family
 from rtmdx.model.search import Attempt, Rules, Search, Step
 from rtmdx.model.tables import CellTable
 
@@ -84,7 +85,8 @@ def stepwise(
     families : sequence of {"poisson", "nbii", "nb2"}
     exposure : array, shape (n_cells,), optional
         Street length, population, area or time of each cell: mu = exposure * exp(x beta). Cells of exposure 0
-        take no part. Under NB2 every distinct exposure is a row of the table: exact, but much slower.
+        take no part. Under NBII the exposures of cells with events, and under NB2 those of all cells, are
+        rows of the table: exact, but slower where they are many.
     forced : sequence of int
         Columns that are in the model from the start and are never dropped or exchanged; at most one per factor.
         They need not be candidates.
@@ -142,8 +144,8 @@ def stepwise(
     y = check_counts(design, counts)
     weight = check_exposure(design, exposure, y)
 
-    def tabulate(columns: Sequence[int], merge_zeros: bool) -> CellTable:
-        return CellTable.from_design(design, y, weight, columns, merge_zeros=merge_zeros)
+    def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
+        return CellTable.from_design(design, y, weight, columns, distinct=distinct)
 
     return _stepwise(
         design,
@@ -217,8 +219,8 @@ def stepwise_entries(
         raise InputError(f"row {int(np.argmin(number))} stands for 0 cells, expected at least 1.")
     weight = check_exposure(rows, exposure, events)
 
-    def tabulate(columns: Sequence[int], merge_zeros: bool) -> CellTable:
-        return CellTable.from_entries(design, codes, events, number, weight, columns, merge_zeros=merge_zeros)
+    def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
+        return CellTable.from_entries(design, codes, events, number, weight, columns, distinct=distinct)
 
     return _stepwise(
         design,
@@ -240,7 +242,7 @@ def stepwise_entries(
 
 def _stepwise(
     design: Design,
-    tabulate: Callable[[Sequence[int], bool], CellTable],
+    tabulate: Callable[[Sequence[int], Distinct], CellTable],
     candidates: Sequence[int],
     *,
     families: Sequence[Family],
@@ -272,8 +274,9 @@ def _stepwise(
 
     poll()
     columns = sorted({*rules.candidates, *rules.forced})
-    tables = {True: tabulate(columns, True)}
-    if tables[True].n_events == 0:
+    kinds: dict[Family, Distinct] = {f: DISTINCT[f] if has_exposure else "all" for f in families}
+    tables = {kinds[families[0]]: tabulate(columns, kinds[families[0]])}
+    if tables[kinds[families[0]]].n_events == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
     guess = len({design.variables[j].factor for j in columns}) + 1
     trace: list[Step] = []
@@ -288,10 +291,10 @@ def _stepwise(
             if progress is not None:
                 progress("stepwise", number * guess + min(taken, guess - 1), len(families) * guess)
 
-        merge = not (has_exposure and family == "nb2")
-        if merge not in tables:
-            tables[merge] = tabulate(columns, merge)
-        search = Search(design, tables[merge], family, rules, threads, poll)
+        kind = kinds[family]
+        if kind not in tables:
+            tables[kind] = tabulate(columns, kind)
+        search = Search(design, tables[kind], family, rules, threads, poll)
         null_bic[family] = search.bic
         report(0)
         trace += search.enter_forced()

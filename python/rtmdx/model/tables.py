@@ -18,7 +18,7 @@ from scipy.special import gammaln
 
 from rtmdx import _counts
 from rtmdx.model.design import Design, Variable
-from rtmdx.model.entries import Entries
+from rtmdx.model.entries import Distinct, Entries
 
 __all__ = ["CellTable", "CountTable", "Node"]
 
@@ -41,7 +41,8 @@ class CountTable:
         Pattern of each row of the table.
     y, cells, exposure : float64 arrays, shape (n_rows,)
         Count, number of cells that have it, and the exposure of each of them. Where cells without
-        events were merged over exposures the row is one cell with the sum.
+        events were merged over exposures, `cells` is the sum of exposure and `exposure` 1; where only sums
+        are held, the events are rows of exposure 0.
     constant : float
         The sum over cells of ``lgamma(y + 1) - y log(exposure)``.
     n_cells : int
@@ -169,11 +170,11 @@ class CellTable:
         exposure: Float | None = None,
         columns: Sequence[int] | None = None,
         *,
-        merge_zeros: bool = True,
+        distinct: Distinct = "all",
     ) -> CellTable:
         """Tabulate the cells of a design; arguments as for `from_entries`, one row per cell."""
         codes = [block.codes for block in design.blocks]
-        return cls(Entries.tabulate(design, codes, counts, None, exposure, columns, merge_zeros=merge_zeros))
+        return cls(Entries.tabulate(design, codes, counts, None, exposure, columns, distinct=distinct))
 
     @classmethod
     def from_entries(
@@ -185,7 +186,7 @@ class CellTable:
         exposure: Float | None = None,
         columns: Sequence[int] | None = None,
         *,
-        merge_zeros: bool = True,
+        distinct: Distinct = "all",
     ) -> CellTable:
         """Tabulate rows that stand for several cells, such as those of tiles put end to end.
 
@@ -203,9 +204,10 @@ class CellTable:
             Exposure of each cell of the row.
         columns : sequence of int, optional
             Columns that can matter; all by default. Fewer give fewer entries.
-        merge_zeros : bool
-            Merge cells without events over their exposures. Exact for Poisson and NBII, whose log
-            likelihood is then linear in the mean; NB2 needs the distinct exposures.
+        distinct : {"none", "events", "all"}
+            With exposure: which cells' exposures are told apart; the others are added up. The Poisson log
+            likelihood needs the sums of exposure and events only ("none"). That of NBII is linear in the mean where
+            there are no events, so it needs the exposure of the cells that have some ("events"). NB2 needs all.
 
         Returns
         -------
@@ -213,7 +215,7 @@ class CellTable:
             The same bits, in every table it gives, for any order and any division of the cells into rows.
         """
         rows = [np.ascontiguousarray(c) for c in codes]
-        return cls(Entries.tabulate(design, rows, y, cells, exposure, columns, merge_zeros=merge_zeros))
+        return cls(Entries.tabulate(design, rows, y, cells, exposure, columns, distinct=distinct))
 
     @property
     def variables(self) -> dict[int, Variable]:
@@ -337,13 +339,18 @@ class CellTable:
 
 def merged(table: CountTable) -> CountTable:
     """Number equal rows of x once, and add up rows of the table that have become equal."""
-    x, number = np.unique(table.x, axis=0, return_inverse=True)
+    k = table.x.shape[1]
+    if k <= 63:  # a row of x is a row of bits, and whole numbers sort faster than rows
+        bits = (table.x[:, 1:] != 0.0) @ (1 << np.arange(k - 1, dtype=np.int64))
+        _, first, number = np.unique(bits, return_index=True, return_inverse=True)
+    else:
+        _, first, number = np.unique(table.x, axis=0, return_index=True, return_inverse=True)
+    x = np.ascontiguousarray(table.x[first])
     pattern = number.ravel().astype(np.int32)[table.pattern]
     order = np.lexsort((table.exposure, table.y, pattern))
     pattern, y, exposure = pattern[order], table.y[order], table.exposure[order]
     cells = table.cells[order]
     if len(order):
-        # Whole numbers of cells below 2^53 add exactly; merged exposures are one cell each and stay apart.
         new = np.ones(len(order), dtype=bool)
         new[1:] = (np.diff(pattern) != 0) | (np.diff(y) != 0) | (np.diff(exposure) != 0)
         first = np.flatnonzero(new)
