@@ -312,7 +312,9 @@ def test_a_run_compares_with_gradient_boosting_on_request() -> None:
     names = [s.name for s in time.scores]
     assert names == ["Risk terrain", "Past counts", "Kernel density (200 m)", "Gradient boosting"]
     for mine, judged in zip(time.scores, terrain.holdout, strict=False):
-        assert mine.validity.top == judged.top  # the same events, the same scores
+        for a, b in zip(mine.validity.top, judged.top, strict=True):  # the same events, the same scores
+            assert (a.share, a.n_cells, a.events, a.pai, a.pei) == (b.share, b.n_cells, b.events, b.pai, b.pei)
+            assert a.rri == pytest.approx(b.rri, rel=1e-12)  # expected counts and scores, each scaled to the total
     assert Study.from_dict(plain).id == Study.from_dict(small_city.study(report={"boosted": True})).id
 
 
