@@ -1,4 +1,4 @@
-"""Build the two compiled extensions. All metadata lives in pyproject.toml."""
+"""Build the compiled extensions. All metadata lives in pyproject.toml."""
 
 import os
 import sys
@@ -48,11 +48,20 @@ stats = Extension(
     language="c++",
 )
 
+counts = Extension(
+    "rtmdx._counts",
+    sources=["ext/_counts.pyx"],
+    depends=["ext/_counts.pyx"],
+    include_dirs=[numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    extra_compile_args=[f for f in FLAGS if f != "-Wextra"],
+)
+
 setup(
     ext_modules=[
         engine,
         *cythonize(
-            [stats],
+            [stats, counts],
             build_dir="build/cython",
             language_level=3,
             compiler_directives={"boundscheck": DEBUG},

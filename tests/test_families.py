@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from rtmdx import _stats
+from rtmdx import _counts
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design
 from rtmdx.model.families import fit_count_model
@@ -131,7 +131,7 @@ def test_derivatives_are_those_of_the_likelihood(number: int, y: list[int], eta:
 
     def at(e: float, t: float):
         sums = np.empty((1, 5))
-        value = _stats.count_likelihood(number, pattern, counts, cells, np.array([e]), t, sums)
+        value = _counts.count_likelihood(number, pattern, counts, cells, np.ones(len(y)), np.array([e]), t, sums)
         return value, sums[0].copy()
 
     h = 1e-4
@@ -160,8 +160,8 @@ def test_likelihood_is_exact(number: int, theta: float, mu: float) -> None:
         else:
             rest = [y * (theta + math.log(mu) - math.log1p(d * mu)), -r * math.log1p(d * mu)]
         sums = np.empty((1, 5))
-        ours = _stats.count_likelihood(
-            number, np.zeros(1, np.int32), np.array([float(y)]), np.ones(1), np.log([mu]), theta, sums
+        ours = _counts.count_likelihood(
+            number, np.zeros(1, np.int32), np.array([float(y)]), np.ones(1), np.ones(1), np.log([mu]), theta, sums
         )
         assert ours == pytest.approx(math.fsum(rising + rest), rel=1e-11, abs=1e-11)
 
@@ -169,17 +169,16 @@ def test_likelihood_is_exact(number: int, theta: float, mu: float) -> None:
 def test_small_dispersion_tends_to_poisson_at_the_right_rate() -> None:
     """d log L / ds at s = 0 is sum((y - mu)^2 - y) / (2 mu); a series that cancels would miss it."""
     y, mu, s = np.arange(12.0), 3.0, 1e-7
-    args = (np.zeros(12, np.int32), y, np.ones(12), np.log([mu]))
-    poisson = _stats.count_likelihood(0, *args, 0.0, np.empty((1, 5)))
-    nbii = _stats.count_likelihood(1, *args, np.log(s), np.empty((1, 5)))
+    args = (np.zeros(12, np.int32), y, np.ones(12), np.ones(12), np.log([mu]))
+    poisson = _counts.count_likelihood(0, *args, 0.0, np.empty((1, 5)))
+    nbii = _counts.count_likelihood(1, *args, np.log(s), np.empty((1, 5)))
     assert (nbii - poisson) / s == pytest.approx(np.sum((y - mu) ** 2 - y) / (2 * mu), rel=1e-4)
 
 
 def test_collapsed_table_loses_nothing() -> None:
     design, y, columns = sample(2)
-    cells = CellTable(design, y.astype(float))
-    cells.move_to(list(columns))
-    table = cells.table()
+    cells = CellTable.from_design(design, y.astype(float))
+    table = cells.table(cells.node(columns))
     assert table.n_cells == 1500
     assert table.n_events == y.sum()
     assert len(table.y) < 300

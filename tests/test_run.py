@@ -313,7 +313,9 @@ def test_a_run_compares_with_gradient_boosting_on_request() -> None:
     assert names == ["Risk terrain", "Past counts", "Kernel density (200 m)", "Gradient boosting"]
     judged = {v.name: v.top for v in terrain.holdout}
     for mine in time.scores[:3]:
-        assert mine.validity.top == judged[mine.name]  # the same events, the same scores
+        for a, b in zip(mine.validity.top, judged[mine.name], strict=True):  # the same events, the same scores
+            assert (a.share, a.n_cells, a.events, a.pai, a.pei) == (b.share, b.n_cells, b.events, b.pai, b.pei)
+            assert a.rri == pytest.approx(b.rri, rel=1e-12)  # expected counts and scores, each scaled to the total
     assert Study.from_dict(plain).id == Study.from_dict(small_city.study(report={"boosted": True})).id
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TABLES", "factor_table", "tables"]
 
-TABLES = ("cells", "factors", "model", "variables", "validity", "selection_trace")
+TABLES = ("cells", "factors", "model", "variables", "validity", "selection_trace", "selection_attempts")
 
 
 def tables(terrain: RiskTerrain) -> dict[str, pd.DataFrame]:
@@ -22,7 +22,8 @@ def tables(terrain: RiskTerrain) -> dict[str, pd.DataFrame]:
 
     ``cells`` (one row per kept cell), ``factors``, ``model`` (as ``terrain.table``, with intercept and
     log dispersion), ``variables`` (every generated variable and what became of it), ``validity`` (long
-    form: figure by share, with lowest, expected and highest over the ties) and ``selection_trace``.
+    form: figure by share, with lowest, expected and highest over the ties) ``selection_trace`` and
+    ``selection_attempts`` (the best moves of each step, and those ruled out).
     """
     return {
         "cells": _cells(terrain),
@@ -31,6 +32,7 @@ def tables(terrain: RiskTerrain) -> dict[str, pd.DataFrame]:
         "variables": _variables(terrain),
         "validity": _validity(terrain),
         "selection_trace": _trace(terrain),
+        "selection_attempts": _attempts(terrain),
     }
 
 
@@ -151,6 +153,19 @@ def _validity(terrain: RiskTerrain) -> pd.DataFrame:
 def _trace(terrain: RiskTerrain) -> pd.DataFrame:
     import pandas as pd
 
-    columns = ["family", "number", "action", "variable", "bic_before", "bic_after", "n_tried"]
+    columns = ["family", "number", "action", "variable", "replaced", "bic_before", "bic_after", "n_tried"]
     rows = [[getattr(step, c) for c in columns] for step in terrain.selection.trace]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _attempts(terrain: RiskTerrain) -> pd.DataFrame:
+    """The best moves of each step, and those ruled out, with the reason."""
+    import pandas as pd
+
+    columns = ["family", "number", "action", "variable", "replaced", "bic", "reason"]
+    rows = [
+        [step.family, step.number, a.action, a.variable, a.replaced, a.bic, a.reason]
+        for step in terrain.selection.trace
+        for a in (*step.alternatives, *step.ruled_out)
+    ]
+    return pd.DataFrame(rows, columns=columns).astype({"bic": "float64"})

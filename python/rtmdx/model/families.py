@@ -1,6 +1,7 @@
 r"""Count models on a design: Poisson and the two negative binomials.
 
-With :math:`\log\mu_i = \eta_i = \beta_0 + \sum_j s_j x_{ij}\beta_j`:
+With :math:`\log\mu_i = \log e_i + \beta_0 + \sum_j s_j x_{ij}\beta_j`, where :math:`e_i` is the cell's
+exposure (street length, population, area, time; 1 unless given):
 
 - Poisson: :math:`\log f = y\eta - \mu - \log y!`.
 - NBII, linear variance :math:`\mathrm{Var} = \mu(1+s)` with one s for all cells; gamlss calls it NBII,
@@ -15,7 +16,7 @@ With :math:`\log\mu_i = \eta_i = \beta_0 + \sum_j s_j x_{ij}\beta_j`:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,10 +25,20 @@ from scipy.stats import norm
 
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design, Variable
-from rtmdx.model.likelihood import FAMILIES, Family, TableFit, fit_table
-from rtmdx.model.tables import CellTable
+from rtmdx.model.likelihood import DISTINCT, FAMILIES, Family, TableFit, covariance_of, fit_table
+from rtmdx.model.profile import profile_limits
+from rtmdx.model.robust import clustered_covariance
+from rtmdx.model.tables import CellTable, CountTable
 
-__all__ = ["CountModel", "Family", "check_columns", "check_counts", "fit_count_model"]
+__all__ = [
+    "CountModel",
+    "Family",
+    "check_columns",
+    "check_counts",
+    "check_exposure",
+    "fit_count_model",
+    "with_clusters",
+]
 
 Float = NDArray[np.float64]
 
@@ -37,7 +48,8 @@ class CountModel:
     """A fitted count model.
 
     Standard errors, t and p are those of a model fixed beforehand: after a search over variables they
-    are too optimistic, and they ignore that neighbouring cells resemble each other.
+    are too optimistic, and they ignore that neighbouring cells resemble each other; the robust ones, where
+    there are any, allow for resemblance within clusters.
 
     Attributes
     ----------
@@ -56,12 +68,21 @@ class CountModel:
     log_likelihood : float
         With all constants, y! too.
     n_cells, n_events : int
+        Cells with exposure, and their events.
     at_boundary : bool
         A negative binomial whose dispersion is estimated as 0 (no more variance than Poisson): its
         log likelihood and coefficients are the Poisson's, its `df` still counts the dispersion.
     converged : bool
     n_iterations : int
         Newton steps.
+    has_exposure : bool
+        Fitted with an exposure: the intercept is the log rate per unit of it.
+    robust_covariance : float64 array or None
+        Sandwich covariance, scores summed by cluster, times G / (G - 1) for G clusters.
+    n_clusters : int or None
+        G.
+    table : CountTable or None
+        The collapsed cells it was fitted to; `profile_interval` needs it.
     """
 
     family: Family
@@ -77,6 +98,10 @@ class CountModel:
     at_boundary: bool
     converged: bool
     n_iterations: int
+    has_exposure: bool = False
+    robust_covariance: Float | None = None
+    n_clusters: int | None = None
+    table: CountTable | None = field(default=None, repr=False, compare=False)
 
     @property
     def df(self) -> int:
@@ -133,21 +158,77 @@ class CountModel:
         values: Float = np.exp(self.coefficients)
         return values
 
-    def rrv_interval(self, level: float = 0.95) -> Float:
-        """Wald limits of the relative risk values, shape (k, 2): exp(coefficient -+ z SE)."""
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level is {level}, expected between 0 and 1, such as 0.95.")
-        margin = ndtri(0.5 + level / 2.0) * self.standard_errors[1 : 1 + len(self.coefficients)]
+    @property
+    def robust_standard_errors(self) -> Float | None:
+        """As `standard_errors`, from the cluster-robust covariance; None without clusters."""
+        return None if self.robust_covariance is None else np.sqrt(np.diag(self.robust_covariance))
+
+    @property
+    def robust_p_values(self) -> Float | None:
+        """Two-sided normal p-values of intercept and coefficients by their robust standard errors."""
+        errors = self.robust_standard_errors
+        if errors is None:
+            return None
+        k = 1 + len(self.coefficients)
+        p: Float = 2.0 * norm.sf(np.abs(self.parameters[:k] / errors[:k]))
+        return p
+
+    def rrv_interval(self, level: float = 0.95, *, robust: bool = False) -> Float:
+        """Wald limits of the relative risk values, shape (k, 2): exp(coefficient -+ z SE).
+
+        Parameters
+        ----------
+        level : float
+        robust : bool
+            Use the cluster-robust standard errors.
+        """
+        _check_level(level)
+        errors = self.robust_standard_errors if robust else self.standard_errors
+        if errors is None:
+            raise InputError("The model has no robust standard errors.", hint="Fit it with cluster=.")
+        margin = ndtri(0.5 + level / 2.0) * errors[1 : 1 + len(self.coefficients)]
         limits: Float = np.exp(np.column_stack([self.coefficients - margin, self.coefficients + margin]))
         return limits
 
-    def linear_predictor(self, design: Design) -> Float:
-        """Return log mu per cell, shape (n_cells,).
+    def profile_interval(self, level: float = 0.95) -> Float:
+        """Profile-likelihood limits of the relative risk values, shape (k, 2).
+
+        The values at which twice the log likelihood, maximised over all other parameters, falls short of its
+        maximum by the chi-squared quantile of `level` with one degree of freedom. A limit is 0 or infinite
+        where the likelihood never falls so far.
 
         Raises
         ------
         InputError
-            If the design lacks a variable of the model.
+            If `level` is out of range or the model was made without its table.
+        FitError
+            If a constrained fit fails.
+        """
+        _check_level(level)
+        if self.table is None:
+            raise InputError("The model does not hold its table.", hint="Fit it with fit_count_model or stepwise.")
+        start = self.parameters
+        start[0] += self.table.log_unit
+        limits = [
+            profile_limits(self.table, self.family, start, self.covariance, self.log_likelihood, i, level)
+            for i in range(1, 1 + len(self.coefficients))
+        ]
+        interval: Float = np.exp(np.array(limits).reshape(-1, 2))
+        return interval
+
+    def linear_predictor(self, design: Design, exposure: ArrayLike | None = None) -> Float:
+        """Return log mu per cell, shape (n_cells,).
+
+        Parameters
+        ----------
+        design : Design
+        exposure : array, shape (n_cells,), optional
+            Exposure of each cell; without it the log of the rate per unit of exposure. -inf where it is 0.
+
+        Raises
+        ------
+        InputError
+            If the design lacks a variable of the model, or the exposure is not usable.
         """
         place = {v.name: (b, k) for b, block in enumerate(design.blocks) for k, v in enumerate(block.variables)}
         missing = [v.name for v in self.variables if v.name not in place]
@@ -165,12 +246,32 @@ class CountModel:
         eta = np.full(design.n_cells, self.intercept)
         for b, table in tables.items():
             eta += table[design.blocks[b].codes]
+        weight = check_exposure(design, exposure)
+        if weight is not None:
+            with np.errstate(divide="ignore"):  # log 0 = -inf: nothing is expected where there is no exposure
+                eta += np.log(weight)
         return eta
 
-    def expected(self, design: Design) -> Float:
-        """Return the expected count mu per cell, shape (n_cells,)."""
-        mu: Float = np.exp(self.linear_predictor(design))
+    def expected(self, design: Design, exposure: ArrayLike | None = None) -> Float:
+        """Return the expected count mu per cell, shape (n_cells,).
+
+        Raises
+        ------
+        InputError
+            As `linear_predictor`; also if the model was fitted with an exposure and none is given.
+        """
+        if self.has_exposure and exposure is None:
+            raise InputError(
+                "The model was fitted with an exposure: expected counts need one.",
+                hint="Pass exposure=, in the same unit; linear_predictor without it gives log rates.",
+            )
+        mu: Float = np.exp(self.linear_predictor(design, exposure))
         return mu
+
+
+def _check_level(level: float) -> None:
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level is {level}, expected between 0 and 1, such as 0.95.")
 
 
 def check_counts(design: Design, counts: ArrayLike) -> Float:
@@ -191,6 +292,34 @@ def check_counts(design: Design, counts: ArrayLike) -> Float:
     return y
 
 
+def check_exposure(design: Design, exposure: ArrayLike | None, counts: Float | None = None) -> Float | None:
+    """Return the exposure as float64, one finite number >= 0 per kept cell; None stays None.
+
+    Raises
+    ------
+    InputError
+        If it is anything else, or a cell without exposure has events.
+    """
+    if exposure is None:
+        return None
+    e = np.ascontiguousarray(exposure, dtype=np.float64)
+    if e.shape != (design.n_cells,):
+        raise InputError(f"exposure has shape {e.shape}, expected ({design.n_cells},): one number per kept cell.")
+    good = np.isfinite(e) & (e >= 0)
+    if not good.all():
+        i = int(np.argmin(good))
+        raise InputError(f"exposure {e[i]} of cell {i} is not a finite number >= 0.")
+    if counts is not None and ((counts > 0) & (e == 0)).any():
+        i = int(np.argmax((counts > 0) & (e == 0)))
+        raise InputError(
+            f"cell {i} has {counts[i]:g} events but exposure 0.",
+            hint="Give every cell with events an exposure, or move events to the nearest cell that has one.",
+        )
+    if not (e > 0).any():
+        raise InputError("exposure is 0 in every cell: there is nothing to be exposed.")
+    return e
+
+
 def check_columns(design: Design, columns: Sequence[int]) -> tuple[int, ...]:
     """Return the columns as ints, each in the design and none twice."""
     p = len(design.variables)
@@ -203,9 +332,17 @@ def check_columns(design: Design, columns: Sequence[int]) -> tuple[int, ...]:
     return out
 
 
-def unusable(cells: float, events: float, n_cells: float, n_events: float) -> str | None:
-    """Say why an indicator with so many cells and events where it is 1 cannot be estimated, if so."""
-    if cells == 0 or cells == n_cells:
+def unusable(somewhere: bool, elsewhere: bool, events: float, n_events: float) -> str | None:
+    """Say why an indicator cannot be estimated, if so.
+
+    Parameters
+    ----------
+    somewhere, elsewhere : bool
+        Whether a cell with exposure has it 1; whether one has it 0.
+    events, n_events : float
+        Events where it is 1, and in all.
+    """
+    if not (somewhere and elsewhere):
         return "constant"
     if events == 0:
         return "separation: no events where it is 1"
@@ -214,28 +351,38 @@ def unusable(cells: float, events: float, n_cells: float, n_events: float) -> st
     return None
 
 
-def as_model(fit: TableFit, family: Family, design: Design, columns: tuple[int, ...], n_events: float) -> CountModel:
+def as_model(
+    fit: TableFit, family: Family, table: CountTable, design: Design, columns: tuple[int, ...], *, has_exposure: bool
+) -> CountModel:
     """Dress a fit of a table as a `CountModel`."""
     k = len(columns)
     return CountModel(
         family=family,
         variables=tuple(design.variables[j] for j in columns),
         columns=columns,
-        intercept=float(fit.parameters[0]),
+        intercept=float(fit.parameters[0]) - table.log_unit,
         coefficients=fit.parameters[1 : 1 + k].copy(),
         log_dispersion=None if family == "poisson" else float(fit.parameters[1 + k]),
-        covariance=fit.covariance,
+        covariance=covariance_of(fit),
         log_likelihood=fit.log_likelihood,
-        n_cells=design.n_cells,
-        n_events=int(n_events),
+        n_cells=table.n_cells,
+        n_events=int(table.n_events),
         at_boundary=fit.at_boundary,
         converged=True,
         n_iterations=fit.n_iterations,
+        has_exposure=has_exposure,
+        table=table,
     )
 
 
 def fit_count_model(
-    design: Design, counts: ArrayLike, columns: Sequence[int], *, family: Family = "nbii"
+    design: Design,
+    counts: ArrayLike,
+    columns: Sequence[int],
+    *,
+    family: Family = "nbii",
+    exposure: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
 ) -> CountModel:
     """Fit one count model by maximum likelihood.
 
@@ -247,6 +394,12 @@ def fit_count_model(
     columns : sequence of int
         Columns of the design that enter; may be empty (the null model).
     family : {"poisson", "nbii", "nb2"}
+    exposure : array, shape (n_cells,), optional
+        Street length, population, area or time of each cell: mu = exposure * exp(x beta). Cells of exposure 0
+        take no part. Under NB2 every distinct exposure is a row of the table: exact, but about as slow as a fit to
+        cells; NBII adds up the exposure of the cells without events, Poisson all.
+    cluster : array, shape (n_cells,), optional
+        District of each cell, whole numbers or names: adds the cluster-robust covariance.
 
     Returns
     -------
@@ -256,7 +409,7 @@ def fit_count_model(
     Raises
     ------
     InputError
-        If the counts, columns or family are not usable.
+        If the counts, columns, family, exposure or clusters are not usable.
     FitError
         If there are no events, a column is constant, events are separated by a variable (its
         coefficient would be infinite), columns are collinear, or the fit does not converge.
@@ -264,16 +417,52 @@ def fit_count_model(
     if family not in FAMILIES:
         raise InputError(f"family is {family!r}, expected one of {', '.join(FAMILIES)}.")
     columns = check_columns(design, columns)
-    cells = CellTable(design, check_counts(design, counts))
-    cells.move_to(list(columns))
-    table = cells.table()
-    n_events = table.n_events
-    if n_events == 0:
+    y = check_counts(design, counts)
+    weight = check_exposure(design, exposure, y)
+    cells = CellTable.from_design(design, y, weight, columns, distinct=DISTINCT[family])
+    if cells.n_events == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
-    for a, j in enumerate(columns):
-        on = table.x[table.pattern, 1 + a] != 0
-        inside, events = table.cells[on].sum(), (table.cells * table.y)[on].sum()
-        reason = unusable(inside, events, table.n_cells, n_events)
+    for j in columns:
+        reason = unusable(*cells.support(cells.node(()), j), cells.n_events)
         if reason:
             raise FitError(f"{design.variables[j].name} cannot be estimated: {reason}.", hint="Leave the variable out.")
-    return as_model(fit_table(table, family), family, design, columns, n_events)
+    table = cells.table(cells.node(columns))
+    model = as_model(fit_table(table, family), family, table, design, columns, has_exposure=weight is not None)
+    return model if cluster is None else with_clusters(model, design, y, cluster, exposure=weight)
+
+
+def with_clusters(
+    model: CountModel, design: Design, counts: ArrayLike, cluster: ArrayLike, *, exposure: ArrayLike | None = None
+) -> CountModel:
+    """Return a model with its cluster-robust covariance.
+
+    Parameters
+    ----------
+    model : CountModel
+    design, counts, exposure
+        What it was fitted to.
+    cluster : array, shape (n_cells,)
+        District of each cell, whole numbers or names.
+
+    Returns
+    -------
+    CountModel
+
+    Raises
+    ------
+    InputError
+        If the clusters do not fit the design, or are fewer than two.
+    """
+    y = check_counts(design, counts)
+    weight = check_exposure(design, exposure, y)
+    covariance, n_clusters = clustered_covariance(
+        design,
+        y,
+        weight,
+        cluster,
+        family=model.family,
+        columns=model.columns,
+        parameters=model.parameters,
+        covariance=model.covariance,
+    )
+    return replace(model, robust_covariance=covariance, n_clusters=n_clusters)

@@ -259,12 +259,14 @@ class RiskTerrain:
         Columns: factor, label, effect, operationalization, influence (CRS units), influence_blocks,
         coefficient, rrv, rrv_low, rrv_high (95 %), presence_ratio, std_error, t, p, cells, variable. For a protective
         factor the coefficient is positive on the 0/-1 column, and ``rrv`` is the factor by which
-        *absence* raises risk; ``presence_ratio`` = exp(sign x coefficient) is the change where present.
+        *absence* raises risk; ``presence_ratio`` = exp(sign x coefficient) is the change where present. With
+        district-robust standard errors also robust_std_error, robust_p, robust_rrv_low and robust_rrv_high (95 %).
         """
         import pandas as pd
 
         model = self.model
         low, high = np.asarray(model.rrv_interval(0.95)).T
+        robust = None if model.robust_standard_errors is None else np.asarray(model.rrv_interval(0.95, robust=True)).T
         rows = []
         k = len(model.variables)
         errors, t, p = model.standard_errors[1 : k + 1], model.t_values[1 : k + 1], model.p_values[1 : k + 1]
@@ -288,13 +290,27 @@ class RiskTerrain:
                     "p": float(p[i]),
                     "cells": v.support,
                     "variable": v.name,
+                    **({} if robust is None else self._robust_columns(i, robust)),
                 }
             )
         columns = [
             "factor", "label", "effect", "operationalization", "influence", "influence_blocks", "coefficient",
             "rrv", "rrv_low", "rrv_high", "presence_ratio", "std_error", "t", "p", "cells", "variable",
         ]  # fmt: skip
+        if robust is not None:
+            columns += ["robust_std_error", "robust_p", "robust_rrv_low", "robust_rrv_high"]
         return pd.DataFrame(rows, columns=columns).sort_values("rrv", ascending=False, ignore_index=True)
+
+    def _robust_columns(self, i: int, limits: NDArray[np.float64]) -> dict[str, float]:
+        errors, p = self.model.robust_standard_errors, self.model.robust_p_values
+        assert errors is not None
+        assert p is not None
+        return {
+            "robust_std_error": float(errors[1 + i]),
+            "robust_p": float(p[1 + i]),
+            "robust_rrv_low": float(limits[0][i]),
+            "robust_rrv_high": float(limits[1][i]),
+        }
 
     @property
     def band_index(self) -> NDArray[np.uint8]:

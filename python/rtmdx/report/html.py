@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import MissingDependencyError
-from rtmdx.report import content, rows
+from rtmdx.report import content, rows, search
 from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.diagnostics import diagnostics_section
 from rtmdx.report.folds import fold_table
@@ -97,6 +97,8 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "variables": rows.variable_groups(terrain),
         "culling": _culling(terrain),
         "trace": rows.trace_rows(terrain),
+        "exchanges": search.exchange_sentences(terrain),
+        "intervals": search.interval_rows(terrain),
         "provenance": _provenance(terrain),
         "config": json.dumps(dict(terrain.config), indent=2, ensure_ascii=False, default=str),
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rtmdx.report.charts import style_of
 from rtmdx.report.content import blocks, percent_bounds, period_of, reach
 from rtmdx.report.numbers import bounds, count, length, number, percent, plural
+from rtmdx.report.search import next_best
 from rtmdx.report.terminal import FAMILIES
 
 if TYPE_CHECKING:
@@ -130,18 +131,20 @@ def variable_groups(terrain: RiskTerrain) -> dict[str, Any]:
     }
 
 
-def trace_rows(terrain: RiskTerrain) -> list[dict[str, str]]:
+def trace_rows(terrain: RiskTerrain) -> list[dict[str, Any]]:
     """Return the steps of the search, family by family."""
     return [
         {
             "family": FAMILIES.get(s.family, s.family),
             "number": str(s.number),
-            "action": {"add": "add", "drop": "drop", "stop": "stop: nothing lowers BIC"}.get(s.action, s.action),
-            "variable": s.variable or "",
+            "action": {"force": "forced in", "stop": "stop: nothing lowers BIC"}.get(s.action, s.action),
+            "variable": (s.variable or "") + (f" for {s.replaced}" if s.replaced else ""),
             "before": f"{s.bic_before:,.1f}",
             "after": f"{s.bic_after:,.1f}",
             "change": f"{s.bic_after - s.bic_before:+,.1f}".replace("-", "−") if s.action != "stop" else "",
             "tried": count(s.n_tried),
+            "next": next_best(s.alternatives, s.bic_after, stopped=s.action == "stop"),
+            "ruled_out": [f"{a.variable}: {a.reason}" for a in s.ruled_out],
         }
         for s in terrain.selection.trace
     ]

@@ -48,6 +48,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
             "[dim]Intervals are post-selection and ignore spatial autocorrelation: read them as a lower bound on "
             "uncertainty.[/]"
         )
+        _note_search(console, model)
     else:
         console.print("No variable was selected: every cell has the same risk.")
     top = result["bands"][0]
@@ -135,7 +136,8 @@ def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estima
 
 def _model_table(rows: list[dict[str, Any]], unit: str) -> Table:
     short = unit_symbol(unit)
-    table = _table("Risk factor", "Influence", "", ">Cells", ">RRV", ">95 % interval")
+    robust = ["> robust"] if any("robust_rrv_low" in row for row in rows) else []
+    table = _table("Risk factor", "Influence", "", ">Cells", ">RRV", ">95 % interval", *robust)
     for row in rows:
         label, protective = str(row["label"]), row["effect"] == "protective"
         table.add_row(
@@ -145,8 +147,29 @@ def _model_table(rows: list[dict[str, Any]], unit: str) -> Table:
             f"{row['cells']:,}",
             f"{row['rrv']:.2f}",
             f"{row['rrv_low']:.2f} to {row['rrv_high']:.2f}",
+            *([f"{row['robust_rrv_low']:.2f} to {row['robust_rrv_high']:.2f}"] if robust else []),
         )
     return table
+
+
+def _note_search(console: Console, model: dict[str, Any]) -> None:
+    """Say how the search went, what an exchange would gain, and whose intervals are robust."""
+    if model.get("districts"):
+        console.print(f"[dim]Robust: allows for resemblance within {model['districts']} districts.[/]", highlight=False)
+    steps = model.get("steps", [])
+    if steps:
+        signs = {"add": "+", "drop": "-", "force": "!", "exchange": "~"}
+        moves = ", ".join(f"{signs[s['action']]}{s['factor']}" for s in steps)
+        before, after = steps[0]["bic_before"], steps[-1]["bic_after"]
+        console.print(f"[dim]Search: {escape(moves)}; BIC {before:,.1f} to {after:,.1f}.[/]", highlight=False)
+    gains = model.get("exchanges", [])
+    if gains:
+        best = gains[0]
+        console.print(
+            f"[dim]{escape(best['in'])} in place of {escape(best['out'])} would lower BIC by "
+            f"{model['bic'] - best['bic']:,.1f}; exchange = true lets the search take such moves.[/]",
+            highlight=False,
+        )
 
 
 def _validity_table(judged: list[dict[str, Any]], title: str) -> Table:

@@ -110,7 +110,7 @@ def load_inputs(
     reader = _Reader(folder, layers or {})
     _known_names(study, reader.layers)
     barriers = study.impedance.barriers if study.impedance is not None else ()
-    parts = study.model.districts if study.model.folds == "district" else None
+    parts = study.model.districts if study.model.folds == "district" or study.model.robust else None
     total = 2 + (study.holdout is not None) + len(study.factors) + len(barriers) + (parts is not None)
     problems: list[RtmdxError] = []
     done = 0

@@ -107,6 +107,7 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
     """Return the result as plain data: what ``--json`` prints and ``run.json`` holds."""
     model, grid, cleaning = terrain.model, terrain.grid, terrain.events.cleaning
     kept_by_culling = set(terrain.culling.selected)
+    label: dict[str | None, str] = {v.name: v.factor_name for v in terrain.design.variables}
     result: dict[str, Any] = export.plain(
         {
             "schema_version": 1,
@@ -159,6 +160,24 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
                 "aic": model.aic,
                 "bic": model.bic,
                 "bic_by_family": {k: m.bic for k, m in terrain.selection.models.items()},
+                "steps": [
+                    {
+                        "action": s.action,
+                        "variable": s.variable,
+                        "replaced": s.replaced,
+                        "factor": label[s.variable],
+                        "bic_before": s.bic_before,
+                        "bic_after": s.bic_after,
+                        "tried": s.n_tried,
+                    }
+                    for s in terrain.selection.trace
+                    if s.family == model.family and s.action != "stop"
+                ],
+                "districts": model.n_clusters,  # of the robust standard errors
+                "exchanges": [
+                    {"out": a.replaced, "in": a.variable, "bic": a.bic}
+                    for a in terrain.selection.exchanges.get(model.family, ())
+                ],
                 "variables": terrain.table.to_dict(orient="records"),
             },
             "score": {"lowest": terrain.score_cells.min(), "highest": terrain.score_cells.max()},

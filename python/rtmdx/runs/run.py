@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rtmdx.errors import Cancelled, InputError
 from rtmdx.model.culling import cull
 from rtmdx.model.design import Design, barely_varying, build_design
-from rtmdx.model.stepwise import stepwise
+from rtmdx.model.families import with_clusters
+from rtmdx.model.stepwise import StepwiseResult, stepwise
 from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity, validity
 from rtmdx.runs.diagnose import diagnosed, require_diagnostics
@@ -159,15 +160,20 @@ def fit(
         cancel=cancel,
     )
     check()
+    forced = [i for i, factor in enumerate(study.factors) if factor.force]
     selection = stepwise(
         design,
         counts,
-        culling.selected,
+        sorted({*culling.selected, *_variables_of(study, design, forced)}),
         families=model_spec.families,
+        forced_factors=forced,
+        exchange=model_spec.exchange,
         alpha=model_spec.alpha,
+        threads=n_threads,
         progress=progress,
         cancel=cancel,
     )
+    selection = _robust(study, inputs, design, counts, selection)
     if progress is not None:
         progress("terrain", 0, 1)
     score = relative_risk_score(selection.model, design)
@@ -238,6 +244,31 @@ def _enough_events(study: Study, events: Events, counts: NDArray[np.int64]) -> N
             f"{study.model.n_folds}-fold cross-validation needs events in at least {study.model.n_folds} cells.",
             hint="Use a longer period, a broader outcome, or fewer folds.",
         )
+
+
+def _variables_of(study: Study, design: Design, forced: list[int]) -> list[int]:
+    """Columns of the factors that are forced into the model."""
+    columns = [j for j, v in enumerate(design.variables) if v.factor in forced]
+    for i in forced:
+        if not any(design.variables[j].factor == i for j in columns):
+            raise InputError(
+                f"factor {study.factors[i].name!r} is forced in, but the support rule leaves it no variable.",
+                hint="Do not force it, lower the minimum support, or use a larger influence.",
+            )
+    return columns
+
+
+def _robust(
+    study: Study, inputs: Inputs, design: Design, counts: NDArray[np.int64], selection: StepwiseResult
+) -> StepwiseResult:
+    """Give every family's model its district-robust covariance, where the study asks for it."""
+    if not study.model.robust:
+        return selection
+    if inputs.districts is None:
+        raise InputError("the inputs have no districts.", hint="Load them with the study that names the districts.")
+    labels = inputs.districts.labels  # -1, outside every district, is a cluster of its own
+    models = {f: with_clusters(m, design, counts, labels) for f, m in selection.models.items()}
+    return replace(selection, model=models[selection.model.family], models=models)
 
 
 def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArray[np.int64]) -> list[Finding]:

@@ -174,6 +174,9 @@ class FactorSpec(Source):
     """Farthest reach tried, in blocks."""
     increment: Literal["half", "whole"] = "half"
     """Bands every half or every whole block up to `max_influence`."""
+    force: bool = False
+    """Keep the factor in the model whatever BIC says. All its variables pass the culling, and the best of them by BIC
+    is in the model; its effect may then turn out opposite to the one declared, which the result says."""
 
     @field_validator("name")
     @classmethod
@@ -248,7 +251,7 @@ class ImpedanceSpec(_Spec):
 
 
 class DistrictSpec(Source):
-    """A layer of polygons, each left out in turn by district folds; a cell belongs where its centre lies."""
+    """A layer of polygons, for district folds and robust standard errors; a cell belongs where its centre lies."""
 
     field: str | None = None
     """Field with the district's name; rows of one name are one district. Each row is one by default."""
@@ -277,7 +280,12 @@ class ModelSpec(_Spec):
     fold_time: Literal["equal", "years"] = "equal"
     """Folds in time: `n_folds` parts of equal length, or one per calendar year."""
     districts: DistrictSpec | None = None
-    """District folds: the layer of districts."""
+    """District folds and robust standard errors: the layer of districts."""
+    exchange: bool = False
+    """Stepwise: also try to exchange a variable for another of its factor in one move (RTMDx only adds and drops).
+    Without it the report still says what an exchange would gain."""
+    robust: bool = False
+    """Also give standard errors that allow for resemblance within districts (needs `districts`)."""
     ridge: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)] = (1e-6, 1e-4)
     """Fixed ridge penalties tried in the culling, per cell (RTMDx's values are unpublished)."""
     mixing: tuple[Annotated[float, Field(ge=1e-3, le=1)], ...] | None = None
@@ -304,6 +312,8 @@ class ModelSpec(_Spec):
     def _fold_options(self) -> ModelSpec:
         if self.folds == "district" and self.districts is None:
             raise ValueError('folds = "district" needs [model.districts] with the path and layer of the districts')
+        if self.robust and self.districts is None:
+            raise ValueError("robust = true needs [model.districts] with the path and layer of the districts")
         if self.fold_repeats > 1 and self.folds in ("district", "time"):
             raise ValueError(
                 f"fold_repeats is {self.fold_repeats}, but {self.folds} folds are the same each time; remove it"
@@ -493,9 +503,12 @@ class Study(_Spec):
         data["outcome"].pop("name")
         for factor in data["factors"]:
             factor.pop("label")
+            if not factor["force"]:  # so that studies without it keep their id
+                factor.pop("force")
         if data["impedance"] is None:  # so that studies without it keep their id
             data.pop("impedance")
-        for option in ("fold_offset", "fold_repeats", "fold_time", "districts", "mixing", "rule"):  # likewise
+        added = ("fold_offset", "fold_repeats", "fold_time", "districts", "exchange", "robust", "mixing", "rule")
+        for option in added:  # likewise
             if data["model"][option] == ModelSpec.model_fields[option].default:
                 data["model"].pop(option)
         if self.posterior == PosteriorSpec():

@@ -1,0 +1,100 @@
+"""Cluster-robust (sandwich) covariance of a count model: scores summed by district.
+
+A^-1 B A^-1 with A the observed information and B the sum over clusters of the outer product of each
+cluster's score, times G / (G - 1) for G clusters (Liang & Zeger 1986; the factor is Stata's for maximum
+likelihood). It allows for any resemblance of cells within a cluster and none between clusters; with few
+clusters it is too small, and its rank is at most G - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rtmdx import _counts
+from rtmdx.errors import InputError
+from rtmdx.model.design import Design
+from rtmdx.model.entries import Entries
+from rtmdx.model.likelihood import FAMILIES, Family
+
+__all__ = ["clustered_covariance"]
+
+Float = NDArray[np.float64]
+
+
+def clustered_covariance(
+    design: Design,
+    counts: Float,
+    exposure: Float | None,
+    cluster: ArrayLike,
+    *,
+    family: Family,
+    columns: Sequence[int],
+    parameters: Float,
+    covariance: Float,
+) -> tuple[Float, int]:
+    """Return the robust covariance of a fitted model and the number of clusters.
+
+    Parameters
+    ----------
+    design, counts, exposure
+        What the model was fitted to.
+    cluster : array, shape (n_cells,)
+        Whole numbers or names.
+    family, columns, parameters, covariance
+        The model.
+
+    Raises
+    ------
+    InputError
+        If there is not one cluster per cell, or fewer than two clusters have exposure.
+    """
+    ids = np.asarray(cluster)
+    if ids.shape != (design.n_cells,):
+        raise InputError(f"cluster has shape {ids.shape}, expected ({design.n_cells},): one district per kept cell.")
+    if ids.dtype.kind not in "iubUST":
+        raise InputError(f"cluster holds {ids.dtype}, expected whole numbers or names.")
+    taking_part = np.ones(design.n_cells, dtype=bool) if exposure is None else exposure > 0
+    names, number = np.unique(ids[taking_part], return_inverse=True)
+    if len(names) < 2:
+        raise InputError("cluster has one district; robust standard errors need at least two.")
+    of_cell = np.zeros(design.n_cells, np.int32)
+    of_cell[taking_part] = number.astype(np.int32)
+    codes = [block.codes for block in design.blocks]
+    entries = Entries.tabulate(design, codes, counts, None, exposure, columns, group=of_cell)
+    order = np.lexsort((*entries.words.T[::-1], entries.level, entries.group))  # any order of cells, one order of sums
+    words, level, group = entries.words[order], entries.level[order], entries.group[order]
+    x = np.ones((len(order), 1 + len(columns)))
+    for a, j in enumerate(columns):
+        word, member = entries.member(j)
+        x[:, 1 + a] = entries.variables[j].sign * member[words[:, word]].astype(np.float64)
+    k = x.shape[1]
+    beta = parameters[:k].copy()
+    beta[0] += entries.log_unit
+    eta = np.empty(len(order))
+    _counts.linear_predictor(x, beta, eta)
+    dispersed = family != "poisson" and bool(np.isfinite(parameters[k]))
+    scores = np.empty((len(order), 2))
+    _counts.cell_scores(
+        FAMILIES.index(family) if dispersed else 0,
+        np.arange(len(order), dtype=np.int32),
+        entries.y[level],
+        entries.exposure[level],
+        eta,
+        float(parameters[k]) if dispersed else 0.0,
+        scores,
+    )
+    scores *= entries.weight[order][:, None]
+    parts = [scores[:, 0] * x[:, a] for a in range(k)]
+    if dispersed:
+        parts.append(scores[:, 1])
+    sums = np.column_stack([np.bincount(group, weights=p, minlength=len(names)) for p in parts])
+    # einsum sums serially: a threaded BLAS would not give the same bits everywhere.
+    meat = np.einsum("ga,gb->ab", sums, sums)
+    n = len(parts)
+    bread = covariance[:n, :n]
+    sandwich = np.full(covariance.shape, np.nan)
+    sandwich[:n, :n] = np.einsum("ab,bc,cd->ad", bread, meat, bread) * (len(names) / (len(names) - 1.0))
+    return 0.5 * (sandwich + sandwich.T), len(names)
