@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from peers.problem import row_keys
 
 from rtmdx.model.design import Design, build_design
 from rtmdx.space.grid import Grid
@@ -103,12 +104,8 @@ def planted_counts(design: Design, seed: int = 0) -> tuple[NDArray[np.int64], di
 
 
 def distinct_rows(design: Design) -> int:
-    """Number of different rows of codes, by a 64-bit hash of them."""
-    weights = np.random.default_rng(1).integers(2**63, size=len(design.blocks), dtype=np.uint64) * 2 + 1
-    key = np.zeros(design.n_cells, dtype=np.uint64)
-    for block, weight in zip(design.blocks, weights, strict=True):
-        key = (key ^ (key >> np.uint64(29))) + (block.codes.astype(np.uint64) + np.uint64(1)) * weight
-        key *= np.uint64(0x9E3779B97F4A7C15)
+    """Number of different rows of codes."""
+    key = row_keys(design)
     key.sort()
     return 1 + int(np.count_nonzero(key[1:] != key[:-1]))
 

@@ -1,4 +1,4 @@
-"""adelie, glum and skglm as workers: python python_peers.py WHICH FOLDER MIXING TOLERANCE sparse|dense
+"""adelie and glum as workers: python python_peers.py WHICH FOLDER MIXING TOLERANCE sparse|dense
 
 Loads the rows in FOLDER, prints "ready"; on "go" fits all rows and the rows outside each fold along the given
 penalties and prints "done SECONDS"; on "save" writes the answer. Imports nothing of rtmdx: it may run in another
@@ -20,12 +20,11 @@ import scipy.sparse as sp
 def adelie_path(x: Any, y: Any, w: Any, penalties: Any, mixing: float, tolerance: float) -> Any:
     import adelie as ad
 
-    x = np.asfortranarray(x) if isinstance(x, np.ndarray) else ad.matrix.sparse(x, method="naive", n_threads=2)
-    p = x.shape[1]
+    wrap = ad.matrix.dense if isinstance(x, np.ndarray) else ad.matrix.sparse
     state = ad.grpnet(
-        ad.matrix.dense(x, method="naive", n_threads=2) if isinstance(x, np.ndarray) else x,
+        wrap(x, method="naive", n_threads=2),
         ad.glm.poisson(y, weights=w / w.sum()),
-        constraints=[ad.constraint.lower(np.zeros(1)) for _ in range(p)],
+        constraints=[ad.constraint.lower(np.zeros(1)) for _ in range(x.shape[1])],
         alpha=mixing,
         lmda_path=penalties,
         early_exit=False,
@@ -52,29 +51,7 @@ def glum_path(x: Any, y: Any, w: Any, penalties: Any, mixing: float, tolerance: 
     return np.asarray(model.coef_path_), np.asarray(model.intercept_path_)
 
 
-def skglm_path(x: Any, y: Any, w: Any, penalties: Any, mixing: float, tolerance: float) -> Any:
-    from skglm.datafits import Poisson
-    from skglm.penalties import L1_plus_L2
-    from skglm.solvers import ProxNewton
-    from skglm.utils.jit_compilation import compiled_clone
-
-    if not (w == 1).all():
-        raise SystemExit("skglm's Poisson takes no weights")
-    solver = ProxNewton(fit_intercept=True, tol=tolerance, max_iter=200)
-    datafit = compiled_clone(Poisson())
-    beta = np.zeros(x.shape[1] + 1)
-    beta[-1] = np.log(y.mean())
-    out = []
-    for penalty in penalties:
-        start = np.asarray(x @ beta[:-1]) + beta[-1]
-        clone = compiled_clone(L1_plus_L2(penalty, mixing, positive=True))
-        beta, _, _ = solver.solve(x, y, datafit, clone, w_init=beta.copy(), Xw_init=start)
-        out.append(beta.copy())
-    found = np.array(out)
-    return found[:, :-1], found[:, -1]
-
-
-PATHS = {"adelie": adelie_path, "glum": glum_path, "skglm": skglm_path}
+PATHS = {"adelie": adelie_path, "glum": glum_path}
 
 
 def main() -> None:
@@ -90,9 +67,8 @@ def main() -> None:
     y, w, fold, penalties = read("y"), read("w"), read("fold", "<i4"), read("penalties")
 
     def path(rows: Any) -> Any:
-        part, all_rows = PATHS[which], bool(rows.all())
-        inside = x if all_rows else (x[rows] if form == "dense" else x.tocsr()[rows].tocsc())
-        return part(inside, y[rows], w[rows], penalties, mixing, tolerance)
+        inside = x if rows.all() else (np.asfortranarray(x[rows]) if form == "dense" else x.tocsr()[rows].tocsc())
+        return PATHS[which](inside, y[rows], w[rows], penalties, mixing, tolerance)
 
     def fit() -> Any:
         b, b0 = path(np.ones(len(y), dtype=bool))
@@ -107,9 +83,6 @@ def main() -> None:
         return b, b0, deviance / w.sum()
 
     warnings.simplefilter("ignore")
-    if which == "skglm":  # numba compiles at the first call
-        some = np.arange(len(y)) % 50 == 0
-        skglm_path(x.tocsr()[some].tocsc() if form == "sparse" else x[some], y[some], w[some], penalties[:2], mixing, 1e-3)
     print("ready", flush=True)
     answer = None
     for line in sys.stdin:

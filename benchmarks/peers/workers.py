@@ -50,6 +50,7 @@ class Worker:
         self.log = log
         self._file = log.open("w")
         env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+        env.pop("PYTHONPATH", None)  # the peer may be another Python
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._file, text=True, env=env
         )
@@ -75,17 +76,24 @@ class Worker:
         self._say("go")
         return float(self._expect("done")[0])
 
-    def close(self, *, save: bool = True) -> None:
+    def close(self) -> None:
         """Have the answer written, and end the process."""
+        self._say("save")
+        self._expect("saved")
+        self.end()
+
+    def end(self) -> None:
+        """End the process, if it still runs."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         try:
-            if save and self._process.poll() is None:
-                self._say("save")
-                self._expect("saved")
-        finally:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            self._process.wait(timeout=60)
-            self._file.close()
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._file.close()
 
 
 def rscript(*packages: str) -> str:
@@ -120,7 +128,7 @@ def cv_glmnet(folder: Path, *, mixing: float, thresh: float, dense: bool = False
 
 
 def python_peer(which: str, folder: Path, *, mixing: float, tolerance: float, dense: bool = False) -> Worker:
-    """adelie, glum or skglm on the rows written in `folder`."""
+    """adelie or glum on the rows written in `folder`."""
     python = python_with(which)
     options = [which, str(folder), str(mixing), repr(tolerance), "dense" if dense else "sparse"]
     return Worker([python, str(HERE / "python_peers.py"), *options], folder / f"{which}.log")
