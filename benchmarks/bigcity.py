@@ -84,21 +84,27 @@ def city_factors(grid: Grid, n_factors: int, seed: int = 0) -> list[RiskFactor]:
     return factors
 
 
-def planted_counts(design: Design, seed: int = 0) -> tuple[NDArray[np.int64], dict[str, float]]:
-    """NBII counts whose mean is a product of effects of every third factor's third or fourth band."""
+def variable_of(design: Design, factor: int) -> int | None:
+    """Column of a factor's third proximity (even factors) or fourth density (odd ones), if it has that many."""
+    kind = "density" if factor % 2 else "proximity"
+    mine = [j for j, v in enumerate(design.variables) if v.factor == factor and v.operationalization == kind]
+    return mine[min(len(mine) - 1, 2 + factor % 2)] if mine else None
+
+
+def planted_counts(
+    design: Design, seed: int = 0, *, events_per_cell: float = EVENTS_PER_CELL
+) -> tuple[NDArray[np.int64], dict[str, float]]:
+    """NBII counts whose mean is a product of effects of every third factor, each by `variable_of`."""
     rng = np.random.default_rng([seed, 10_000])
     eta = np.zeros(design.n_cells)
     effects: dict[str, float] = {}
-    for i in range(1, 1 + max(v.factor for v in design.variables), 3):
-        kind = "density" if i % 2 else "proximity"
-        mine = [j for j, v in enumerate(design.variables) if v.factor == i and v.operationalization == kind]
-        if not mine:
-            continue
-        j = mine[min(len(mine) - 1, 2 + i % 2)]
-        effects[design.variables[j].name] = float(rng.uniform(0.4, 1.0))
-        eta += effects[design.variables[j].name] * design.indicator(j)
+    for factor in range(1, 1 + max(v.factor for v in design.variables), 3):
+        j = variable_of(design, factor)
+        if j is not None:
+            effects[design.variables[j].name] = float(rng.uniform(0.4, 1.0))
+            eta += effects[design.variables[j].name] * design.indicator(j)
     mu = np.exp(eta)
-    mu *= EVENTS_PER_CELL / mu.mean()
+    mu *= events_per_cell / mu.mean()
     rate = rng.gamma(mu / OVERDISPERSION, OVERDISPERSION)
     return rng.poisson(rate).astype(np.int64), effects
 

@@ -18,11 +18,11 @@ building it nor, where they are given collapsed rows, collapsing counts against 
 equal variables and equal fold as one observation weighted by the cells, mean count as response: the same objective.
 
 What is asserted: our objective is never above a peer's by more than 1e-7 of it, nor a peer's above ours where the peer is
-run to 1e-7 (glmnet reaches that with thresh 1e-8 on these data; its default, 1e-7, comes to 4.5e-7); the same active sets
-there, but for variables that a near-tie of the optimality conditions decides; the same curve of held-out deviance; and
+run to 1e-7 (glmnet reaches that with thresh 1e-8 at 46 m and 5e-9 at 20 m; its default, 1e-7, comes to 4.5e-7 and
+1.6e-6); the same active sets there, but for variables that a near-tie of the optimality conditions decides; the same curve of held-out deviance; and
 our memory at most a twentieth of the dense matrix.
 
-Not here, and why: skglm (its Poisson path of 40 penalties alone takes longer than any cross-validation here, and it takes
+Not here, and why: skglm (the first 30 penalties of the one path of all cells at 46 m took it 140 s, and it takes
 no weights), celer, biglasso, oem (no Poisson), ncvreg, picasso, abess (no coefficients >= 0), scikit-learn (Poisson with L2 only),
 statsmodels (dense, and far slower), H2O (needs Java and a server).
 """
@@ -63,6 +63,7 @@ ACTIVE = 1e-8  # a coefficient above it counts
 # a variable whose optimality condition is this close to its limit, as a share of the L1 penalty, is a near-tie
 TIE = 1e-3
 SIZES = (46, 20)
+THRESH = {46: 1e-8, 20: 5e-9}  # what glmnet needs to come to 1e-7 of the objective at every penalty
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Case:
 class Peer:
     """How a peer is run: on which rows, at which sizes, and whether to 1e-7 of the objective."""
 
-    start: Callable[[Path], Worker]
+    start: Callable[[Path, int], Worker]
     collapsed: bool = False
     exact: bool = False
     sizes: tuple[int, ...] = SIZES
@@ -86,15 +87,17 @@ class Peer:
 
 
 def glmnet(*, collapsed: bool = False, exact: bool = False, sizes: tuple[int, ...] = SIZES, **options: bool) -> Peer:
-    thresh = 1e-8 if exact else 1e-7
-    return Peer(lambda f: cv_glmnet(f, mixing=MIXING, thresh=thresh, **options), collapsed, exact, sizes)
+    def start(folder: Path, size: int) -> Worker:
+        return cv_glmnet(folder, mixing=MIXING, thresh=THRESH[size] if exact else 1e-7, **options)
+
+    return Peer(start, collapsed, exact, sizes)
 
 
 def python(
     which: str, tolerance: float, *, collapsed: bool = False, sizes: tuple[int, ...] = SIZES, **options: bool
 ) -> Peer:
     return Peer(
-        lambda f: python_peer(which, f, mixing=MIXING, tolerance=tolerance, **options), collapsed, False, sizes
+        lambda f, _: python_peer(which, f, mixing=MIXING, tolerance=tolerance, **options), collapsed, False, sizes
     )
 
 
@@ -154,7 +157,9 @@ def differences(case: Case, theirs: Answer) -> list[tuple[int, str, float, float
         if len(where):
             slack = case.problem.slack(case.mine.penalties[m], mine, case.mine.intercepts[m])
             names = case.problem.design.variables
-            out += [(m, names[j].name, float(mine[j]), float(theirs.coefficients[m, j]), float(slack[j])) for j in where]
+            out += [
+                (m, names[j].name, float(mine[j]), float(theirs.coefficients[m, j]), float(slack[j])) for j in where
+            ]
     return out
 
 
@@ -176,7 +181,9 @@ def compare(case: Case, theirs: Answer, peer: Peer) -> dict[str, Any]:
         "objective above ours, at most": f"{above.max():.1e}",
         "objective below ours, at most": f"{max(0.0, -above.min()):.1e}",
         "deviance curve off by": f"{curve:.1e}",
-        "near-ties decided otherwise": [f"penalty {m}: {n} {a:.1e} / {b:.1e}, slack {s:.1e}" for m, n, a, b, s in differ],
+        "near-ties decided otherwise": [
+            f"penalty {m}: {n} {a:.1e} / {b:.1e}, slack {s:.1e}" for m, n, a, b, s in differ
+        ],
     }
 
 
@@ -203,7 +210,7 @@ def test_peer(benchmark: Any, case: Case, who: str) -> None:
     if size not in peer.sizes:
         pytest.skip(f"{who} at {size} m: would take too long or too much memory")
     folder = case.rows if peer.collapsed else case.cells
-    worker = peer.start(folder)
+    worker = peer.start(folder, size)
     try:
         benchmark.extra_info["by its own clock"] = benchmark.pedantic(worker.fit, rounds=peer.rounds)
         worker.close()
@@ -217,7 +224,9 @@ def test_peer(benchmark: Any, case: Case, who: str) -> None:
 def test_memory(benchmark: Any, case: Case, tmp_path: Path, who: str) -> None:
     """Peak memory of culling beside the design itself, in a process of its own."""
     p = case.problem
-    benchmark.group = f"culling, memory (see extra_info): {p.design.n_cells:,} cells, {len(p.design.variables)} variables"
+    benchmark.group = (
+        f"culling, memory (see extra_info): {p.design.n_cells:,} cells, {len(p.design.variables)} variables"
+    )
     codes = sum(b.codes.nbytes for b in p.design.blocks)
     if who == "a dense matrix":
         benchmark.extra_info["MB"] = p.dense_bytes / 1e6
@@ -227,9 +236,7 @@ def test_memory(benchmark: Any, case: Case, tmp_path: Path, who: str) -> None:
 
         (tmp_path / "problem").write_bytes(pickle.dumps((p.design, p.counts, p.folds, OPTIONS)))
         command = [sys.executable, str(Path(__file__).parent / "peers" / "peak.py"), str(tmp_path / "problem")]
-        done = benchmark.pedantic(
-            lambda: subprocess.run(command, capture_output=True, text=True, check=True), rounds=1
-        )
+        done = benchmark.pedantic(lambda: subprocess.run(command, capture_output=True, text=True, check=True), rounds=1)
         extra = json.loads(done.stdout)["extra"]
         benchmark.extra_info |= {"MB": extra / 1e6, "MB of the design's codes": codes / 1e6}
         benchmark.extra_info["share of the dense matrix"] = f"1/{p.dense_bytes / (extra + codes):.1f}"

@@ -127,6 +127,11 @@ def cv_glmnet(folder: Path, *, mixing: float, thresh: float, dense: bool = False
     return Worker([r, str(HERE / "cv_glmnet.R"), str(folder), *options], folder / "glmnet.log")
 
 
+def step_aic(folder: Path, family: str) -> Worker:
+    """MASS::stepAIC on the columns written in `folder`."""
+    return Worker([rscript("MASS"), str(HERE / "step_aic.R"), str(folder), family], folder / "stepaic.log")
+
+
 def python_peer(which: str, folder: Path, *, mixing: float, tolerance: float, dense: bool = False) -> Worker:
     """adelie or glum on the rows written in `folder`."""
     python = python_with(which)
