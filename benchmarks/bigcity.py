@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from peers.problem import row_keys
 
+from peers.problem import row_keys
 from rtmdx.model.design import Design, build_design
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Cleaning, RiskFactor
@@ -67,7 +67,7 @@ def city_factors(grid: Grid, n_factors: int, seed: int = 0) -> list[RiskFactor]:
     for i, number in enumerate(np.geomspace(*FEATURES, n_factors)):
         rng = np.random.default_rng([seed, i])
         n = max(FEATURES[0], round(number * share))
-        xy = clustered(n, side, rng) + (grid.x_min, grid.y_max - side)
+        xy = clustered(n, side, rng) + np.array([grid.x_min, grid.y_max - side])
         factors.append(
             RiskFactor(
                 name=f"factor_{i + 1:02d}",

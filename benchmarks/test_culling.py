@@ -1,30 +1,30 @@
-"""Cross-validated culling beside R's glmnet, adelie and glum: one objective, one sequence of penalties, one set of folds.
+"""Cross-validated culling beside R's glmnet, adelie and glum: one objective, the same penalties, the same folds.
 
 Run, on a quiet machine with two cores (about an hour; `-k "46 m"` takes a quarter of it):
 
-    RTMDX_PEERS_PYTHON=/path/to/peers/bin/python RTMDX_DATA=data \\
-        pytest benchmarks/test_culling.py --benchmark-only --benchmark-columns=min,rounds --benchmark-sort=min -s
+    export RTMDX_DATA=data RTMDX_PEERS_PYTHON=peers/bin/python
+    pytest benchmarks/test_culling.py --benchmark-only --benchmark-columns=min,rounds --benchmark-sort=min -s
 
-R peers come from `apt-get install r-cran-glmnet r-cran-doparallel`. adelie needs NumPy 1, so it lives in an environment
-of its own, made from peers/requirements.txt and named by RTMDX_PEERS_PYTHON. A peer that is absent is skipped.
+R peers come from `apt-get install r-cran-glmnet r-cran-doparallel`. adelie needs NumPy 1, so it lives in an
+environment of its own, made from peers/requirements.txt and named by RTMDX_PEERS_PYTHON. An absent peer is skipped.
 
 Data: St. Louis, aggravated assault, examples/stlouis.toml (19 factors, both, 6 bands: 228 variables, of which 224 pass
 the support rule), cells of 46 m (81,769) and 20 m (429,761). Objective: (1/n) sum(mu - y eta) + l (0.95 sum(b) + 0.025
 sum(b^2)), b >= 0, free intercept, columns as they are; 100 penalties l from the largest down to a thousandth of it, no
-early stop, 5 folds stratified by count. Every fit is of all cells and of those outside each fold: 600 fits.
+early stop, 5 folds stratified by count. Every run fits all cells and those outside each fold: 600 fits.
 
 What is timed: ours from the design's codes on, collapsing included; the peers from a matrix in memory on: neither
 building it nor, where they are given collapsed rows, collapsing counts against them. `collapsed rows` are the cells of
 equal variables and equal fold as one observation weighted by the cells, mean count as response: the same objective.
 
-What is asserted: our objective is never above a peer's by more than 1e-7 of it, nor a peer's above ours where the peer is
-run to 1e-7 (glmnet reaches that with thresh 1e-8 at 46 m and 5e-9 at 20 m; its default, 1e-7, comes to 4.5e-7 and
-1.6e-6); the same active sets there, but for variables that a near-tie of the optimality conditions decides; the same curve of held-out deviance; and
-our memory at most a twentieth of the dense matrix.
+What is asserted: our objective is never above a peer's by more than 1e-7 of it, nor a peer's above ours where the peer
+is run to 1e-7 (glmnet reaches that with thresh 1e-8 at 46 m and 5e-9 at 20 m; its default, 1e-7, comes to 4.5e-7 and
+1.6e-6); the same active sets there, but for variables that a near-tie of the optimality conditions decides; the same
+curve of held-out deviance; and our memory, the design's codes included, at most a twentieth of the dense matrix.
 
-Not here, and why: skglm (the first 30 penalties of the one path of all cells at 46 m took it 140 s, and it takes
-no weights), celer, biglasso, oem (no Poisson), ncvreg, picasso, abess (no coefficients >= 0), scikit-learn (Poisson with L2 only),
-statsmodels (dense, and far slower), H2O (needs Java and a server).
+Not here, and why: skglm (the first 30 penalties of the one path of all cells at 46 m took it 140 s, and its Poisson
+takes no weights), celer, biglasso, oem (no Poisson), ncvreg, picasso, abess (no coefficients >= 0), scikit-learn
+(Poisson with L2 only), statsmodels (dense, and far slower), H2O (needs Java and a server).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from peers.problem import Problem
 from peers.workers import Answer, Worker, cv_glmnet, penalties_to, python_peer
-
 from rtmdx.model.culling import CullingPath, cull
 from rtmdx.model.design import build_design
 from rtmdx.model.folds import stratified_folds

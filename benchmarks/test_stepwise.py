@@ -6,15 +6,15 @@ Run, on a quiet machine (about five minutes, most of it R's):
 
 R comes from `apt-get install r-cran-mass`; stepAIC is skipped where it is absent.
 
-Data: the generated city of bigcity.py with 40 factors, a million cells, 0.1 events a cell, NBII, 13 planted effects. Two
-sets of 40 candidates: one variable of each of 40 factors, so that the rule of one variable per factor, which stepAIC does
-not know, forbids nothing and both search the same models; and for ours alone a harder set as culling leaves it, four
-variables of each of 10 factors. `after tabulation` is what the target of 2 s is about: tabulation ends when the search
-first reports its progress.
+Data: the generated city of bigcity.py with 40 factors, a million cells, 0.1 events a cell, NBII, 13 planted effects.
+Two sets of 40 candidates: one variable of each of 40 factors, so that the rule of one variable per factor, which
+stepAIC does not know, forbids nothing and both search the same models; and for ours alone a set like what culling
+leaves, four variables of each of 10 factors. `after tabulation` is what the target of 2 s is about: tabulation ends
+when the search first reports its progress.
 
-stepAIC fits its models on cells: Poisson on 200,000 of them, glm.nb on 20,000, drawn at random from the million; ours is
-timed on the very same cells, tabulation included. Asserted: the log likelihood of every final model is statsmodels' for
-its variables (and SciPy's maximum for NBII); where both end at the same variables, also stepAIC's. Ours keeps all
+stepAIC fits its models on cells: Poisson on 200,000 of them, glm.nb on 20,000, drawn at random from the million; ours
+is timed on the very same cells, tabulation included. Asserted: the log likelihood of every final model is statsmodels'
+for its variables (SciPy's maximum for NBII); where both end at the same variables, also stepAIC's. Ours keeps all
 coefficients positive and stepAIC does not: `variables differ` says where that led them apart.
 """
 
@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bigcity import city_factors, city_grid, planted_counts, variable_of
-from peers.workers import step_aic
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
+from bigcity import city_factors, city_grid, planted_counts, variable_of
+from peers.workers import step_aic
 from rtmdx.model.design import Design, build_design
 from rtmdx.model.families import CountModel
 from rtmdx.model.stepwise import StepwiseResult, stepwise
@@ -110,7 +110,9 @@ class Timed:
 
 def patterns(design: Design, counts: np.ndarray, model: CountModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Design rows, counts and number of cells of each distinct pair of them."""
-    x = np.column_stack([v.sign * design.indicator(j).astype(np.int64) for j, v in zip(model.columns, model.variables)])
+    x = np.column_stack(
+        [v.sign * design.indicator(j).astype(np.int64) for j, v in zip(model.columns, model.variables, strict=True)]
+    )
     lines, cells = np.unique(np.column_stack([x, counts]), axis=0, return_counts=True)
     ones = np.ones((len(lines), 1))
     return np.hstack([ones, lines[:, :-1]]), lines[:, -1].astype(np.float64), cells.astype(np.float64)
