@@ -32,7 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peers.problem import row_keys
+from rtmdx.model.culling import cull
 from rtmdx.model.design import Design, build_design
+from rtmdx.model.folds import stratified_folds
+from rtmdx.model.stepwise import stepwise
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Cleaning, RiskFactor
 
@@ -122,18 +125,20 @@ def peak() -> float:
 
 
 class Stages:
-    """Wall time and peak memory after each stage, printed as they come."""
+    """Wall and CPU time of each stage and the peak memory after it, printed as they come."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet, self.seconds = quiet, dict[str, float]()
-        self.start = time.perf_counter()
+        self.start, self.cpu = time.perf_counter(), time.process_time()
 
     def done(self, name: str, remark: str = "") -> None:
         now = time.perf_counter()
         self.seconds[name] = now - self.start
         if not self.quiet:
-            print(f"{name:10} {now - self.start:9.2f} s   peak {peak() / 1e9:5.2f} GB   {remark}", flush=True)
-        self.start = time.perf_counter()
+            cpu = time.process_time() - self.cpu
+            times = f"{now - self.start:8.2f} s  CPU {cpu:8.2f} s"
+            print(f"{name:10} {times}  peak {peak() / 1e9:5.2f} GB  {remark}", flush=True)
+        self.start, self.cpu = time.perf_counter(), time.process_time()
 
 
 def one(cells: int, n_factors: int, *, rows_only: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -151,10 +156,6 @@ def one(cells: int, n_factors: int, *, rows_only: bool = False, quiet: bool = Fa
         return out
     counts, effects = planted_counts(design)
     stages.done("events", f"{counts.sum():,} events, {len(effects)} planted effects")
-
-    from rtmdx.model.culling import cull
-    from rtmdx.model.folds import stratified_folds
-    from rtmdx.model.stepwise import stepwise
 
     folds = stratified_folds(counts, 5, seed=0)
     stages.done("folds")
