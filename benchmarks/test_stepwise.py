@@ -1,6 +1,6 @@
 """The stepwise search on a million cells, three families; beside MASS::stepAIC on the same data and candidates.
 
-Run, on a quiet machine (about five minutes, most of it R's):
+Run, on a quiet machine (about a quarter of an hour, nearly all of it R's):
 
     pytest benchmarks/test_stepwise.py --benchmark-only --benchmark-columns=min,rounds --benchmark-sort=min -s
 
