@@ -372,16 +372,16 @@ def merge_tables(tables: Sequence[RowTable]) -> RowTable:
     starts = np.cumsum([0, *(t.n_rows for t in tables)])
     n_groups = len(one.group_exposure)
     narrow = all(t.group_exposure.dtype == np.float32 for t in tables) and sum(t.n_cells for t in tables) < 1 << 24
+    groups: NDArray[np.float32] | Float = np.empty((n_groups, len(rows)), np.float32 if narrow else np.float64)
+    for g in range(n_groups):
+        groups[g] = add([t.group_exposure[g] for t in tables])
     moved = [row[s + t.event_row] for s, t in zip(starts, tables, strict=False)]
     return RowTable(
         layout=one.layout,
         codes=np.ascontiguousarray(rows.T),
         exposure=add([t.exposure for t in tables]),
         cells=add([t.cells for t in tables]),
-        group_exposure=np.asarray(
-            [add([t.group_exposure[g] for t in tables]) for g in range(n_groups)],
-            dtype=np.float32 if narrow else np.float64,
-        ).reshape(n_groups, len(rows)),
+        group_exposure=groups,
         group_cells=np.sum([t.group_cells for t in tables], axis=0),
         n_folds=one.n_folds,
         **_sorted_events(
