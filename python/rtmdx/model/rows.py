@@ -372,7 +372,8 @@ def merge_tables(tables: Sequence[RowTable]) -> RowTable:
     starts = np.cumsum([0, *(t.n_rows for t in tables)])
     n_groups = len(one.group_exposure)
     narrow = all(t.group_exposure.dtype == np.float32 for t in tables) and sum(t.n_cells for t in tables) < 1 << 24
-    groups: NDArray[np.float32] | Float = np.empty((n_groups, len(rows)), np.float32 if narrow else np.float64)
+    shape = (n_groups, len(rows))
+    groups: NDArray[np.float32] | Float = np.empty(shape, np.float32) if narrow else np.empty(shape, np.float64)
     for g in range(n_groups):
         groups[g] = add([t.group_exposure[g] for t in tables])
     moved = [row[s + t.event_row] for s, t in zip(starts, tables, strict=False)]
