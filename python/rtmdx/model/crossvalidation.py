@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rtmdx.model.penalized import LaneSolver
 from rtmdx.model.rows import LANES, Lanes, RowTable
-from rtmdx.model.words import LOOKUP_CODES, Words
+from rtmdx.model.words import EVERY_CODES, Words
 
 __all__ = ["PATIENCE", "STAGE", "Fits", "PathTask", "fold_deviance", "has_turned", "mean_and_error"]
 
@@ -25,7 +25,7 @@ class Fits:
 
     def __init__(self, table: RowTable) -> None:
         self.table = table
-        self.every = Words(table, np.arange(table.layout.n_variables), LOOKUP_CODES)
+        self.every = Words(table, np.arange(table.layout.n_variables), EVERY_CODES)
         self.n_groups = len(table.group_cells)
         sums = self._xty([table.events_by_row(g) for g in range(self.n_groups)])
         self.whole = self._xty([table.events_by_row()])[0]

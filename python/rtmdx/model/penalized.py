@@ -12,8 +12,9 @@ it is profiled out and a fit minimises over b alone
     f(b) = (Y log S(b) - b'X'y) / n + l2/2 |b|^2 + l1 sum|b|
 
 (a constant apart from the objective in `culling`) by proximal Newton steps: the quadratic model on
-the working set is minimised exactly. The gradient is always exact; the Gram matrix may be that of an
-earlier penalty or of a neighbouring fit, and is renewed when a step with it gained too little.
+the working set is minimised exactly. The gradient is always exact; the Gram matrix is made when
+the working set changes, corrected by what each step did to the gradient (BFGS), and made anew when a step
+with it gained too little.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class LaneSolver:
 
     max_steps = 500
     max_rounds = 2000
-    refresh = 0.15  # renew the Gram matrix when a step left more than this share of the residual
+    refresh = 0.5  # renew the Gram matrices when a step left more than this share of the residual
 
     def __init__(
         self,
@@ -218,6 +219,17 @@ class LaneSolver:
                 scale * gram[np.ix_(order, order)] - np.outer(centre, centre) / self.events[f]
             ) / self.n[f]
 
+    def _correct(self, step: Float, change: Float) -> None:
+        """Correct the Gram matrices by what a step did to the gradients (Broyden-Fletcher-Goldfarb-Shanno)."""
+        for f in range(self.k):
+            s, y, hessian = step[:, f], change[:, f], self._hessian[f]
+            if hessian is None:
+                continue
+            hs = (hessian * s).sum(axis=1)
+            expected, found = float((s * hs).sum()), float((s * y).sum())
+            if found > 1e-3 * expected > 0.0:
+                hessian += np.outer(y, y / found) - np.outer(hs, hs / expected)
+
     def _newton(self, l1: float, l2: float, tolerance: float) -> float:
         """Proximal Newton on the working set; return the largest violation over its lanes."""
         columns = self.words.columns
@@ -279,8 +291,10 @@ class LaneSolver:
                         hint="Raise the ridge, or the minimum support of the variables.",
                     )
             before[size < 1.0] = 0.0
+            moved, old = trial - beta, slope
             beta, loss = trial, reached
             slope = self._steepness(self.words.sums(self.mean), xty)
+            self._correct(moved, old - slope)
         raise FitError(
             f"The penalised regression did not converge in {self.max_steps} steps (penalty {l1:.3g}).",
             hint="Raise the ridge, or the minimum support of the variables.",

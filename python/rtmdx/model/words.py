@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 from rtmdx import _stats
 from rtmdx.model.rows import Lanes, RowTable
 
-__all__ = ["GRAM_CODES", "LOOKUP_CODES", "Words"]
+__all__ = ["EVERY_CODES", "GRAM_CODES", "LOOKUP_CODES", "Words"]
 
 Float = NDArray[np.float64]
 
 # Values of one word: joint tables of two words must stay in the second-level cache (128^2 doubles), and so must
-# the look-up tables of all words (four lanes).
+# the look-up tables of the working set's words (four lanes). Of all variables there are only histograms, of four
+# words at a time.
 GRAM_CODES = 128
 LOOKUP_CODES = 1024
+EVERY_CODES = 4096
 
 
 class Words:
