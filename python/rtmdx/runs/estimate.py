@@ -11,7 +11,7 @@ from rtmdx.space.memory import available_memory
 
 __all__ = ["Estimate", "available_memory", "estimate_run", "parse_memory", "require_memory"]
 
-# Measured on St. Louis at 46, 20 and 10 m (0.42, 0.85 and 2.1 GB; 11, 41 and 133 s on two cores):
+# Measured on St. Louis at 46 and 20 m (0.46 and 0.88 GB; 11 and 29 s on two cores, posterior and diagnostics with it):
 # interpreter and libraries; bytes per raster cell while a surface is made, per kept cell by tables
 # and outputs; seconds likewise.
 _BASE_BYTES = 330e6
@@ -19,7 +19,7 @@ _BYTES_PER_RASTER_CELL = 40
 _BYTES_PER_CELL = 1050
 _BYTES_PER_CELL_AND_BLOCK = 6
 _SECONDS_PER_CELL_AND_SURFACE = 1e-8
-_SECONDS_PER_CELL_AND_BLOCK_PAIR = 4e-8
+_SECONDS_PER_CELL_AND_BLOCK_PAIR = 1e-8
 _SECONDS_PER_CELL = 4.5e-5
 _BASE_SECONDS = 4.0
 
