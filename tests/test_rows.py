@@ -15,6 +15,7 @@ from rtmdx.model.culling import CullingResult, cull, cull_table
 from rtmdx.model.design import Block, Design
 from rtmdx.model.folds import stratified_folds
 from rtmdx.model.rows import RowTable, check_exposure, exposure_unit, merge_tables, tabulate
+from rtmdx.model.stepwise import stepwise, stepwise_entries
 from rtmdx.model.words import GRAM_CODES, LOOKUP_CODES, Words
 from stats_designs import dense, random_design, simulate
 
@@ -120,7 +121,19 @@ def test_culling_of_tiles_is_that_of_the_whole(with_exposure: bool) -> None:
         tabulate(part(design, on), y[on], folds[:, on], exposure=None if exposure is None else exposure[on], unit=unit)
         for on in pieces
     ]
-    assert same(whole, cull_table(merge_tables(tables), n_penalties=30, threads=2))
+    merged = merge_tables(tables)
+    assert same(whole, cull_table(merged, n_penalties=30, threads=2))
+    if with_exposure:
+        with pytest.raises(InputError, match="exposures"):
+            merged.entries()
+        return
+    direct = stepwise(design, y, whole.selected, families=("poisson", "nbii", "nb2"))
+    tiled = stepwise_entries(
+        part(design, pieces[0]), *merged.entries(), whole.selected, families=("poisson", "nbii", "nb2"), threads=2
+    )
+    assert direct.trace == tiled.trace
+    assert direct.model.parameters.tobytes() == tiled.model.parameters.tobytes()
+    assert direct.model.covariance.tobytes() == tiled.model.covariance.tobytes()
 
 
 def test_sums_and_joint_sums_are_those_of_the_dense_matrix() -> None:

@@ -173,6 +173,31 @@ class RowTable:
             exposure = exposure * self.share[group]
         return float(np.sum(y * np.log(y / exposure)) - y.sum())
 
+    def entries(self) -> tuple[Codes, Float, NDArray[np.int64]]:
+        """Return rows by count, for `rtmdx.model.stepwise.stepwise_entries`.
+
+        Returns
+        -------
+        codes : uint8 array, shape (n_blocks, n_entries)
+        y : float64 array, shape (n_entries,)
+        cells : int64 array, shape (n_entries,)
+
+        Raises
+        ------
+        InputError
+            If the table has exposures: cells without events have only their sum here, which NB2 cannot do with.
+        """
+        if not (np.array_equal(self.exposure, self.cells) and (self.event_exposure == 1.0).all()):
+            raise InputError(
+                "the table adds up exposures, which a stepwise search may need cell by cell.",
+                hint="Give stepwise_entries the tiles' own codes, counts and exposures, put end to end.",
+            )
+        bare = self.cells - np.bincount(self.event_row, minlength=self.n_rows)
+        rows = np.concatenate([np.flatnonzero(bare > 0), self.event_row])
+        y = np.concatenate([np.zeros(len(rows) - len(self.event_row)), self.event_count])
+        cells = np.concatenate([bare[bare > 0], np.ones(len(self.event_row))]).astype(np.int64)
+        return np.ascontiguousarray(self.codes[:, rows]), y, cells
+
     @cached_property
     def present(self) -> list[list[int]]:
         """The codes of each block that occur."""
