@@ -103,9 +103,7 @@ def features(design: Design) -> NDArray[np.uint8]:
     return np.column_stack(columns) if columns else np.zeros((design.n_cells, 0), dtype=np.uint8)
 
 
-def fit_boosted(
-    design: Design, counts: ArrayLike, *, exposure: ArrayLike | None = None, seed: int = 0
-) -> BoostedModel:
+def fit_boosted(design: Design, counts: ArrayLike, *, exposure: ArrayLike | None = None, seed: int = 0) -> BoostedModel:
     """Fit the gradient-boosted model to all cells of a design.
 
     Judge it on other events only (a later period): on its own it flatters more than any terrain.
@@ -199,7 +197,7 @@ def require_scikit_learn() -> None:
 def _fit(
     x: NDArray[np.uint8], y: Float, exposure: Float | None, seed: int
 ) -> tuple[HistGradientBoostingRegressor, float | None]:
-    """Fit to counts, or to rates weighted by exposure; exposures count in multiples of their mean, the unit returned."""
+    """Fit to counts, or to rates weighted by exposure in units of its mean, which is returned."""
     require_scikit_learn()
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
@@ -221,9 +219,7 @@ def _fit(
         return estimator.fit(x, y / (exposure / unit), sample_weight=exposure / unit), unit
 
 
-def _predict(
-    estimator: HistGradientBoostingRegressor, x: NDArray[np.uint8], exposure: Float | None = None
-) -> Float:
+def _predict(estimator: HistGradientBoostingRegressor, x: NDArray[np.uint8], exposure: Float | None = None) -> Float:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

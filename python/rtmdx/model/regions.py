@@ -38,8 +38,8 @@ class Region:
     expected : float
         Events expected by the model of the other regions; NaN if that cannot be fitted.
     deviance, null_deviance : float
-        Poisson deviance of the region's counts given those expectations, and given the other regions' mean count (per unit
-        of exposure, where there is one).
+        Poisson deviance of the region's counts given those expectations, and given the other regions' mean count (per
+        unit of exposure, where there is one).
     capture : tuple of float
         Share of the region's events in its highest-scored cells, at each of the hold-out's `shares` (mean over ties);
         NaN without events.

@@ -183,10 +183,11 @@ def for_same(terrain: RiskTerrain) -> str:
 
 
 def _effect(terrain: RiskTerrain, p: dict[str, Any]) -> str:
+    alike = ", ".join(filter(None, ["a place otherwise alike", for_same(terrain)]))
     return (
         f"a place {where(terrain, p['v'])} is expected to have {number(p['ratio'])} times "
-        f"(95 % interval {span(p['low'], p['high'])}) the events of a place otherwise alike"
-        f"{', ' + for_same(terrain) if terrain.exposure is not None else ''}; {plural(p['events'], 'event')} fell in {plural(p['cells'], 'such cell')}"
+        f"(95 % interval {span(p['low'], p['high'])}) the events of {alike}; "
+        f"{plural(p['events'], 'event')} fell in {plural(p['cells'], 'such cell')}"
     )
 
 

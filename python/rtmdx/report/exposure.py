@@ -13,7 +13,7 @@ from rtmdx.report.numbers import count, number, percent, tidy
 if TYPE_CHECKING:
     from rtmdx.model.terrain import RiskTerrain
 
-__all__ = ["exposure_section", "expected_per_score"]
+__all__ = ["expected_per_score", "exposure_section"]
 
 
 def expected_per_score(terrain: RiskTerrain) -> float:
@@ -46,9 +46,7 @@ def exposure_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | N
     }
 
 
-def _map(
-    canvas: Canvas, values: NDArray[np.float64], colors: tuple[str, ...], title: str, what: str
-) -> dict[str, Any]:
+def _map(canvas: Canvas, values: NDArray[np.float64], colors: tuple[str, ...], title: str, what: str) -> dict[str, Any]:
     """Draw a quantity that may be 0 in many cells: 0 is a class of its own."""
     positive = values[values > 0]
     inner, exact = class_breaks(positive, 6, 6)

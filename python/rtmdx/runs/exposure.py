@@ -163,7 +163,9 @@ def _looked_at(exposure: Exposure, grid: Grid, events: Events, holdout: Events |
         exposure = _with(exposure, "thin-exposure", message)
     bare = exposure.n_without
     if bare > 0.5 * grid.n_cells:
-        message = f"{bare:,} of {grid.n_cells:,} cells ({bare / grid.n_cells:.1%}) have none and take no part in the fit."
+        message = (
+            f"{bare:,} of {grid.n_cells:,} cells ({bare / grid.n_cells:.1%}) have none and take no part in the fit."
+        )
         exposure = _with(exposure, "little-exposure", message)
     return exposure, events, holdout
 

@@ -167,7 +167,12 @@ def load_inputs(
             return reader.read(amount, "exposure", "exposure")
 
         exposure = attempt(lambda: load_exposure(amount, read, reader.resolve, area, grid))
-        if exposure is not None and grid is not None and outcome is not None and (source is None or holdout is not None):
+        if (
+            exposure is not None
+            and grid is not None
+            and outcome is not None
+            and (source is None or holdout is not None)
+        ):
             measured, laid_on, fitted, later_events = exposure, grid, outcome, holdout
             done -= 1
             settled = attempt(lambda: settle_exposure(amount, measured, laid_on, fitted, later_events))

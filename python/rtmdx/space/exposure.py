@@ -7,7 +7,6 @@ part inside. Lengths and areas are exact: lines and polygons are cut at the cell
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,15 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.space.arguments import native_grid, run_arguments
-from rtmdx.space.features import Features
+from rtmdx.space.amounts import areas, counts, covered, lengths, spread, touching
 from rtmdx.space.layers import ALL_ROWS, Cleaning, Finding, StudyArea, _drop_missing, _mend, _require_crs, _stray
-from rtmdx.space.memory import available_memory
 from rtmdx.space.pixels import pixel_blocks
 from rtmdx.space.readers import require_field
 from rtmdx.space.selection import Selection, count_dropped, select_rows
 from rtmdx.space.values import choice
-from rtmdx.space.zonal import _zone_offsets
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -45,7 +41,6 @@ _KINDS = {
     "polygons": ("polygons", {"Polygon", "MultiPolygon"}),
     "count": ("points", {"Point", "MultiPoint"}),
 }
-_BYTES = 40  # of a pair of zone and cell, as in zonal
 _FLOOR_SHARE = 0.1  # of the median exposure: the floor where none is given
 
 
@@ -72,6 +67,8 @@ class Exposure:
         Smallest exposure of a cell, where one was set; 0 otherwise.
     raised : int
         Cells that had less than the floor and got it.
+    added : float
+        What that added in all.
     """
 
     name: str
@@ -84,11 +81,12 @@ class Exposure:
     findings: tuple[Finding, ...] = ()
     floor: float = 0.0
     raised: int = 0
+    added: float = 0.0
 
     @property
     def total(self) -> float:
-        """Sum over the kept cells."""
-        return math.fsum(self.cells)
+        """Sum over the kept cells, as measured: without what the floor added."""
+        return math.fsum([*self.cells, -self.added])
 
     @property
     def n_without(self) -> int:
@@ -124,7 +122,8 @@ class Exposure:
                 hint="Give a smaller one, or leave it out: a tenth of the median is used.",
             )
         low = self.cells < at
-        return replace(self, cells=np.where(low, at, self.cells), floor=at, raised=int(low.sum()))
+        added = math.fsum(at - self.cells[low])
+        return replace(self, cells=np.where(low, at, self.cells), floor=at, raised=int(low.sum()), added=added)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what it is, without the cells, as plain data."""
@@ -139,6 +138,7 @@ class Exposure:
             "cells_without": self.n_without,
             "floor": self.floor or None,
             "raised": self.raised,
+            "added": self.added,
             "read": self.cleaning.read,
             "dropped": dict(self.cleaning.dropped),
         }
@@ -189,7 +189,7 @@ class Exposure:
         CRSError
             The layer has no CRS.
         """
-        measure = choice(measure, "measure", ("length", "area", "count", "polygons"))
+        choice(measure, "measure", ("length", "area", "count", "polygons"))
         if field is None and measure == "polygons":
             raise InputError("exposure: polygons need a field that says what each holds.", hint="Give field=...")
         if field is not None and measure not in ("polygons", "count"):
@@ -197,14 +197,18 @@ class Exposure:
         what = f"exposure ({source})"
         rows = _clean(frame, grid, measure, field, selection, what, total)
         shapes, values = rows.shapes, rows.values
-        inside = _touching(area, shapes)
+        inside = touching(area, shapes)
         if values is not None:
             _require_amounts(values[inside], rows.index[inside], field, what)
             values = np.where(np.isfinite(values) & (values >= 0), values, 0.0)  # codes far away stand for no amount
-        make: Callable[..., tuple[Float, float]] = {
-            "length": _lengths, "area": _areas, "count": _counts, "polygons": _spread,
-        }[measure]  # fmt: skip
-        cells, outside = make(shapes, values, inside, grid, area, threads)
+        if measure == "length":
+            cells, outside = lengths(shapes, inside, grid, area, threads)
+        elif measure == "area":
+            cells, outside = areas(shapes, inside, grid, area, threads)
+        elif measure == "count" or values is None:
+            cells, outside = counts(shapes, values, grid, area)
+        else:
+            cells, outside = spread(shapes, values, inside, grid, area, threads)
         unit = unit or {"length": grid.symbol, "area": f"square {grid.symbol}"}.get(measure, field or "points")
         made = cls(
             name or {"length": "Length of lines", "area": "Area", "count": "Number of points"}.get(measure, str(field)),
@@ -252,16 +256,16 @@ class Exposure:
         outside, read, kept = 0.0, 0, 0
         for polygons, values, n in pixel_blocks(path, grid, what):
             read += n
-            inside = _touching(area, polygons)
+            inside = touching(area, polygons)
             polygons, values = polygons[inside], values[inside]
             _require_pixels(values, what)
             kept += len(values)
             if statistic == "sum":
                 some = values > 0
-                cells, beyond = _spread(polygons[some], values[some], np.ones(some.sum(), bool), grid, area, threads)
+                cells, beyond = spread(polygons[some], values[some], np.ones(some.sum(), bool), grid, area, threads)
                 top, outside = top + cells, outside + beyond
                 continue
-            zone, cell, fraction, _ = _covered(polygons, np.ones(len(polygons), bool), grid, area, threads)
+            zone, cell, fraction, _ = covered(polygons, np.ones(len(polygons), bool), grid, area, threads)
             top += np.bincount(cell, weights=fraction * values[zone], minlength=grid.n_cells)
             share += np.bincount(cell, weights=fraction, minlength=grid.n_cells)
         if statistic == "mean":
@@ -358,15 +362,6 @@ def _clean(
     return _Rows(shapes, values, index, selected.read, dropped, mended, (*selected.findings, *stray))
 
 
-def _touching(area: StudyArea, shapes: Shapes) -> NDArray[np.bool_]:
-    """Which shapes meet the study area at all."""
-    import shapely
-
-    shapely.prepare(area.geometry)
-    out: NDArray[np.bool_] = shapely.intersects(area.geometry, shapes)
-    return out
-
-
 def _require_amounts(values: Float, index: NDArray[np.int64], field: str | None, what: str) -> None:
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any():
@@ -396,107 +391,3 @@ def _some(exposure: Exposure, what: str) -> Exposure:
             hint="Check the layer's extent, its filter and its CRS.",
         )
     return exposure
-
-
-def _clipped(shapes: Shapes, inside: NDArray[np.bool_], area: StudyArea) -> Shapes:
-    """The part of each shape in the study area; None where it has none."""
-    import shapely
-
-    out = np.full(len(shapes), None, dtype=object)
-    whole = inside.copy()
-    whole[inside] = shapely.contains_properly(area.geometry, shapes[inside])
-    cut = inside & ~whole
-    out[whole] = shapes[whole]
-    out[cut] = shapely.intersection(shapes[cut], area.geometry)
-    return out
-
-
-def _engine_cover(
-    shapes: Shapes, kind: Literal["lines", "polygons"], grid: Grid, threads: int | None, *, one_zone: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Float, Float]:
-    """Zone, kept cell and amount of all pairs, and the amount of each zone in cells kept or not.
-
-    Parts of another dimension, which clipping may leave, count nothing.
-    """
-    from rtmdx import _engine
-
-    features = Features.from_geometries(shapes)
-    offsets = _zone_offsets(features, kind)
-    if one_zone:
-        offsets = offsets[[0, -1]].copy()
-    zone, cell, amount, _, _ = _engine.coverage(
-        features.native(),
-        offsets,
-        native_grid(grid),
-        kind=kind,
-        limit=int(min(available_memory() / _BYTES, 2**62)),
-        **run_arguments(threads, None, None),
-    )
-    whole = np.bincount(zone, weights=amount, minlength=len(shapes)).astype(np.float64)
-    index = grid._index.ravel()[cell]
-    kept = index >= 0
-    return zone[kept], index[kept].astype(np.int64), amount[kept], whole
-
-
-def _sum(cell: NDArray[np.int64], amount: Float, grid: Grid) -> Float:
-    out: Float = np.bincount(cell, weights=amount, minlength=grid.n_cells).astype(np.float64)
-    return out
-
-
-def _lengths(
-    shapes: Shapes, values: Float | None, inside: NDArray[np.bool_], grid: Grid, area: StudyArea, threads: int | None
-) -> tuple[Float, float]:
-    import shapely
-
-    _, cell, amount, _ = _engine_cover(_clipped(shapes, inside, area), "lines", grid, threads, one_zone=True)
-    cells = _sum(cell, amount, grid)
-    return cells, max(0.0, math.fsum(shapely.length(shapes)) - math.fsum(cells))
-
-
-def _areas(
-    shapes: Shapes, values: Float | None, inside: NDArray[np.bool_], grid: Grid, area: StudyArea, threads: int | None
-) -> tuple[Float, float]:
-    import shapely
-
-    parts = shapely.get_parts(shapely.union_all(shapes[inside]))  # overlaps count once
-    clipped = _clipped(parts, _touching(area, parts), area)
-    _, cell, fraction, _ = _engine_cover(clipped, "polygons", grid, threads, one_zone=False)
-    cells = np.minimum(_sum(cell, fraction, grid), 1.0) * grid.cell_area
-    everywhere = math.fsum(shapely.area(parts)) + math.fsum(shapely.area(shapes[~inside]))
-    return cells, max(0.0, everywhere - math.fsum(cells))
-
-
-def _counts(
-    shapes: Shapes, values: Float | None, inside: NDArray[np.bool_], grid: Grid, area: StudyArea, threads: int | None
-) -> tuple[Float, float]:
-    import shapely
-
-    xy, owner = shapely.get_coordinates(shapes, return_index=True)
-    weight = np.ones(len(xy)) if values is None else values[owner]
-    cell = grid.cell_of(xy[:, 0], xy[:, 1])
-    here = (cell >= 0) & shapely.intersects_xy(area.geometry, xy[:, 0], xy[:, 1])
-    return _sum(cell[here].astype(np.int64), weight[here], grid), math.fsum(weight[~here])
-
-
-def _covered(
-    shapes: Shapes, inside: NDArray[np.bool_], grid: Grid, area: StudyArea, threads: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Float, Float]:
-    """Zone, kept cell and share of the cell of all pairs; and the share of the zone for a share of 1 of a cell."""
-    import shapely
-
-    clipped = _clipped(shapes, inside, area)
-    whole = np.fromiter((a is b for a, b in zip(shapes, clipped, strict=True)), dtype=np.bool_, count=len(shapes))
-    share = np.where(whole, 1.0, np.nan_to_num(shapely.area(clipped)) / shapely.area(shapes))
-    zone, cell, fraction, found = _engine_cover(clipped, "polygons", grid, threads, one_zone=False)
-    # areas by the engine and by GEOS differ in their last digits: a zone's shares must sum to its own
-    per_cell = np.divide(share, found, out=np.zeros_like(share), where=found > 0)
-    return zone, cell, fraction, per_cell
-
-
-def _spread(
-    shapes: Shapes, values: Float | None, inside: NDArray[np.bool_], grid: Grid, area: StudyArea, threads: int | None
-) -> tuple[Float, float]:
-    assert values is not None
-    zone, cell, fraction, per_cell = _covered(shapes, inside, grid, area, threads)
-    cells = _sum(cell, values[zone] * (fraction * per_cell[zone]), grid)
-    return cells, max(0.0, math.fsum(values) - math.fsum(cells))

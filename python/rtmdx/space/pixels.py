@@ -20,9 +20,7 @@ __all__ = ["pixel_blocks"]
 _BLOCK = 100_000  # pixels handled at a time
 
 
-def pixel_blocks(
-    path: Path, grid: Grid, what: str
-) -> Iterator[tuple[NDArray[np.object_], NDArray[np.float64], int]]:
+def pixel_blocks(path: Path, grid: Grid, what: str) -> Iterator[tuple[NDArray[np.object_], NDArray[np.float64], int]]:
     """Yield the pixels of the first band about a grid, in rows of the file.
 
     Yields
@@ -82,7 +80,7 @@ def _window(grid: Grid, there: Any, inverse: Any, height: int, width: int) -> tu
     x = np.concatenate([west + t * (east - west)] * 2 + [np.full(65, west), np.full(65, east)])
     y = np.concatenate([np.full(65, south), np.full(65, north)] + [south + t * (north - south)] * 2)
     px, py = there.transform(x, y)
-    col, row = inverse * (np.asarray(px), np.asarray(py))
+    col, row = _apply(inverse, np.asarray(px), np.asarray(py))
     good = np.isfinite(col) & np.isfinite(row)
     if not good.any():
         return 0, 0, 0, 0
@@ -100,6 +98,10 @@ def _window(grid: Grid, there: Any, inverse: Any, height: int, width: int) -> tu
     )
 
 
+def _apply(affine: Any, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Any, Any]:
+    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
+
+
 def _polygons(
     values: NDArray[np.float64], row: int, col: int, transform: Any, back: Any
 ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
@@ -107,7 +109,7 @@ def _polygons(
 
     rows, cols = values.shape
     c, r = np.meshgrid(col + np.arange(cols + 1.0), row + np.arange(rows + 1.0))
-    x, y = transform * (c, r)
+    x, y = _apply(transform, c, r)
     x, y = back.transform(x, y)
     corner = np.stack([x, y], axis=-1)
     ring = np.stack([corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1], corner[:-1, :-1]], axis=2)
