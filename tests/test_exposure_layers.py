@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import CRS, ORIGIN
-from rtmdx.errors import CRSError, FileError, InputError
+from rtmdx.errors import Cancelled, CRSError, FileError, InputError
 from rtmdx.space.exposure import Exposure
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Cleaning, StudyArea
@@ -328,3 +328,25 @@ def test_unusable_rasters_are_named(tmp_path: Path) -> None:
     (tmp_path / "e.tif").write_text("no raster")
     with pytest.raises(FileError, match="cannot be read as a raster"):
         Exposure.from_raster(tmp_path / "e.tif", grid, area)
+
+
+def test_chains_of_overlaps_and_neighbours_that_touch() -> None:
+    grid, area = place()
+    rng = np.random.default_rng(12)
+    parcels = [
+        shapely.box(X + a, Y + b, X + a + 50, Y + b + 50) for a in range(0, 900, 50) for b in range(100, 600, 50)
+    ]
+    chain = [shapely.box(X + 10 * i, Y + 610 + 3 * i, X + 10 * i + 25, Y + 640 + 3 * i) for i in range(40)]
+    twice = [*parcels, *chain, *parcels[:20], *blobs(rng, 6)]
+    made = Exposure.from_frame(frame(twice), grid, area, measure="area")
+    union = shapely.union_all(twice).intersection(area.geometry)
+    assert made.cells == pytest.approx(shapely.area(shapely.intersection(boxes(grid), union)), abs=1e-6)
+
+
+@pytest.mark.parametrize("measure", ["length", "area"])
+def test_a_cancel_stops_it(measure: str) -> None:
+    grid, area = place()
+    rng = np.random.default_rng(13)
+    layer = frame(lines(rng) if measure == "length" else blobs(rng))
+    with pytest.raises(Cancelled):
+        Exposure.from_frame(layer, grid, area, measure=measure, cancel=lambda: True)

@@ -30,7 +30,12 @@ Settled = tuple[Exposure, Events, Events | None]
 
 
 def load_exposure(
-    spec: ExposureSpec, read: Read, resolve: Callable[[str], Path], area: StudyArea | None, grid: Grid | None
+    spec: ExposureSpec,
+    read: Read,
+    resolve: Callable[[str], Path],
+    area: StudyArea | None,
+    grid: Grid | None,
+    cancel: Callable[[], bool] | None = None,
 ) -> Exposure | None:
     """Measure the exposure of each cell; without a grid only look at the layer.
 
@@ -43,6 +48,7 @@ def load_exposure(
         Turns the path of a raster into one that opens.
     area : StudyArea or None
     grid : Grid or None
+    cancel : callable, optional
 
     Raises
     ------
@@ -56,8 +62,9 @@ def load_exposure(
         if area is None or grid is None:
             return None
         return Exposure.from_raster(
-            path, grid, area, statistic=spec.statistic, name=spec.name, unit=spec.unit, digest=file_digest(path)
-        )
+            path, grid, area, statistic=spec.statistic, name=spec.name, unit=spec.unit,
+            digest=file_digest(path), cancel=cancel,
+        )  # fmt: skip
     frame, total, source, digest = read()
     if area is None or grid is None:
         select_rows(frame, spec.selection, f"exposure ({source})", total)
@@ -74,6 +81,7 @@ def load_exposure(
         source=source,
         digest=digest,
         total=total,
+        cancel=cancel,
     )
 
 

@@ -126,7 +126,7 @@ def load_inputs(
             raise Cancelled("cancelled by the caller's check.")
         try:
             return load()
-        except MemoryLimitError:  # about the run as a whole, not one layer among others
+        except (Cancelled, MemoryLimitError):  # about the run as a whole, not one layer among others
             raise
         except RtmdxError as error:
             problems.extend(error.problems if isinstance(error, StudyError) else [error])
@@ -166,7 +166,7 @@ def load_inputs(
         def read() -> tuple[gpd.GeoDataFrame, int, str, str]:
             return reader.read(amount, "exposure", "exposure")
 
-        exposure = attempt(lambda: load_exposure(amount, read, reader.resolve, area, grid))
+        exposure = attempt(lambda: load_exposure(amount, read, reader.resolve, area, grid, cancel))
         if (
             exposure is not None
             and grid is not None

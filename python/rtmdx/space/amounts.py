@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.space.arguments import native_grid, run_arguments
+from rtmdx.errors import Cancelled
+from rtmdx.space.arguments import native_grid
 from rtmdx.space.features import Features
 from rtmdx.space.memory import available_memory
 from rtmdx.space.zonal import _zone_offsets
@@ -22,9 +24,11 @@ __all__ = ["areas", "counts", "covered", "lengths", "spread", "touching"]
 Float = NDArray[np.float64]
 Shapes = NDArray[np.object_]
 Bools = NDArray[np.bool_]
+How = dict[str, Any]  # threads and cancel, from `run_arguments`
 
 _BYTES = 40  # of a pair of zone and cell, as in zonal
 _DUST = 1e-9
+_BATCH = 5000  # shapes between two looks at the cancel check
 
 
 def touching(area: StudyArea, shapes: Shapes) -> Bools:
@@ -36,7 +40,7 @@ def touching(area: StudyArea, shapes: Shapes) -> Bools:
     return out
 
 
-def _clipped(shapes: Shapes, inside: Bools, area: StudyArea) -> Shapes:
+def _clipped(shapes: Shapes, inside: Bools, area: StudyArea, how: How) -> Shapes:
     """The part of each shape in the study area; None where it has none."""
     import shapely
 
@@ -45,12 +49,15 @@ def _clipped(shapes: Shapes, inside: Bools, area: StudyArea) -> Shapes:
     whole[inside] = shapely.contains_properly(area.geometry, shapes[inside])
     cut = inside & ~whole
     out[whole] = shapes[whole]
-    out[cut] = shapely.intersection(shapes[cut], area.geometry)
+    at = np.flatnonzero(cut)
+    for i in _batches(len(at), how):
+        some = at[i : i + _BATCH]
+        out[some] = shapely.intersection(shapes[some], area.geometry)
     return out
 
 
 def _engine_cover(
-    shapes: Shapes, kind: Literal["lines", "polygons"], grid: Grid, threads: int | None, *, one_zone: bool
+    shapes: Shapes, kind: Literal["lines", "polygons"], grid: Grid, how: How, *, one_zone: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Float, Float]:
     """Zone, kept cell and amount of all pairs, and the amount of each zone in cells kept or not.
 
@@ -69,7 +76,7 @@ def _engine_cover(
         native_grid(grid),
         kind=kind,
         limit=int(min(available_memory() / _BYTES, 2**62)),
-        **run_arguments(threads, None, None),
+        **how,
     )
     whole = np.bincount(zone, weights=amount, minlength=len(shapes)).astype(np.float64)
     dust = _DUST * (grid.cell_size if kind == "lines" else 1.0)
@@ -87,25 +94,71 @@ def _sum(cell: NDArray[np.int64], amount: Float, grid: Grid) -> Float:
     return out
 
 
-def lengths(shapes: Shapes, inside: Bools, grid: Grid, area: StudyArea, threads: int | None) -> tuple[Float, float]:
+def lengths(shapes: Shapes, inside: Bools, grid: Grid, area: StudyArea, how: How) -> tuple[Float, float]:
     """Length of the lines in each kept cell, and beyond them; lines that repeat count each time."""
     import shapely
 
-    _, cell, amount, _ = _engine_cover(_clipped(shapes, inside, area), "lines", grid, threads, one_zone=True)
+    _, cell, amount, _ = _engine_cover(_clipped(shapes, inside, area, how), "lines", grid, how, one_zone=True)
     cells = _sum(cell, amount, grid)
     return cells, max(0.0, math.fsum(shapely.length(shapes)) - math.fsum(cells))
 
 
-def areas(shapes: Shapes, inside: Bools, grid: Grid, area: StudyArea, threads: int | None) -> tuple[Float, float]:
+def areas(shapes: Shapes, inside: Bools, grid: Grid, area: StudyArea, how: How) -> tuple[Float, float]:
     """Area in each kept cell that polygons cover, overlaps once, and beyond them."""
     import shapely
 
-    parts = shapely.get_parts(shapely.union_all(shapes[inside]))  # overlaps count once
-    clipped = _clipped(parts, touching(area, parts), area)
-    _, cell, fraction, _ = _engine_cover(clipped, "polygons", grid, threads, one_zone=False)
+    parts = _without_overlaps(shapes[inside], how)
+    clipped = _clipped(parts, touching(area, parts), area, how)
+    _, cell, fraction, _ = _engine_cover(clipped, "polygons", grid, how, one_zone=False)
     cells = np.minimum(_sum(cell, fraction, grid), 1.0) * grid.cell_area
     everywhere = math.fsum(shapely.area(parts)) + math.fsum(shapely.area(shapes[~inside]))
     return cells, max(0.0, everywhere - math.fsum(cells))
+
+
+def _without_overlaps(shapes: Shapes, how: How) -> Shapes:
+    """The polygons with those united that overlap, one chain of overlaps at a time; most touch at most."""
+    import shapely
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    shapely.prepare(shapes)
+    tree = shapely.STRtree(shapes)
+    pairs = []
+    for i in _batches(len(shapes), how):
+        a, b = tree.query(shapes[i : i + _BATCH], predicate="intersects")
+        pairs.append(np.stack([a + i, b]))
+    a, b = np.concatenate([np.zeros((2, 0), dtype=np.intp), *pairs], axis=1)
+    a, b = a[a < b], b[a < b]
+    near = [
+        shapely.relate_pattern(shapes[a[i : i + _BATCH]], shapes[b[i : i + _BATCH]], "T********")
+        for i in _batches(len(a), how)
+    ]
+    both = np.concatenate([np.zeros(0, dtype=np.bool_), *near])
+    a, b = a[both], b[both]
+    if not a.size:
+        return shapes
+    n, chain = connected_components(coo_array((np.ones(a.size), (a, b)), shape=(len(shapes), len(shapes))), False)
+    order = np.argsort(chain, kind="stable")
+    ends = np.cumsum(np.bincount(chain, minlength=n))
+    out: list[Any] = []
+    for first, last in zip(ends - np.bincount(chain, minlength=n), ends, strict=True):
+        if len(out) % _BATCH == 0:
+            _poll(how)
+        members = shapes[order[first:last]]
+        out.append(members[0] if len(members) == 1 else shapely.union_all(members))
+    made: Shapes = np.array(out, dtype=object)
+    return made
+
+
+def _batches(n: int, how: How) -> Iterator[int]:
+    for i in range(0, n, _BATCH):
+        _poll(how)
+        yield i
+
+
+def _poll(how: How) -> None:
+    if how["cancel"] is not None and how["cancel"]():
+        raise Cancelled("cancelled by the caller's check.")
 
 
 def counts(shapes: Shapes, weights: Float | None, grid: Grid, area: StudyArea) -> tuple[Float, float]:
@@ -120,24 +173,22 @@ def counts(shapes: Shapes, weights: Float | None, grid: Grid, area: StudyArea) -
 
 
 def covered(
-    shapes: Shapes, inside: Bools, grid: Grid, area: StudyArea, threads: int | None
+    shapes: Shapes, inside: Bools, grid: Grid, area: StudyArea, how: How
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Float, Float]:
     """Zone, kept cell and share of the cell of all pairs; and the share of the zone for a share of 1 of a cell."""
     import shapely
 
-    clipped = _clipped(shapes, inside, area)
+    clipped = _clipped(shapes, inside, area, how)
     whole = np.fromiter((a is b for a, b in zip(shapes, clipped, strict=True)), dtype=np.bool_, count=len(shapes))
     share = np.where(whole, 1.0, np.nan_to_num(shapely.area(clipped)) / shapely.area(shapes))
-    zone, cell, fraction, found = _engine_cover(clipped, "polygons", grid, threads, one_zone=False)
+    zone, cell, fraction, found = _engine_cover(clipped, "polygons", grid, how, one_zone=False)
     # areas by the engine and by GEOS differ in their last digits: a zone's shares must sum to its own
     per_cell = np.divide(share, found, out=np.zeros_like(share), where=found > 0)
     return zone, cell, fraction, per_cell
 
 
-def spread(
-    shapes: Shapes, values: Float, inside: Bools, grid: Grid, area: StudyArea, threads: int | None
-) -> tuple[Float, float]:
+def spread(shapes: Shapes, values: Float, inside: Bools, grid: Grid, area: StudyArea, how: How) -> tuple[Float, float]:
     """Each polygon's value, spread evenly over its area, in each kept cell, and beyond them."""
-    zone, cell, fraction, per_cell = covered(shapes, inside, grid, area, threads)
+    zone, cell, fraction, per_cell = covered(shapes, inside, grid, area, how)
     cells = _sum(cell, values[zone] * (fraction * per_cell[zone]), grid)
     return cells, max(0.0, math.fsum(values) - math.fsum(cells))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
 from rtmdx.space.amounts import areas, counts, covered, lengths, spread, touching
+from rtmdx.space.arguments import Cancel, run_arguments
 from rtmdx.space.layers import ALL_ROWS, Cleaning, Finding, StudyArea, _drop_missing, _mend, _require_crs, _stray
 from rtmdx.space.pixels import pixel_blocks
 from rtmdx.space.readers import require_field
@@ -159,6 +160,7 @@ class Exposure:
         digest: str = "",
         total: int | None = None,
         threads: int | None = None,
+        cancel: Cancel | None = None,
     ) -> Exposure:
         """Measure a layer, in any CRS, in every cell.
 
@@ -180,6 +182,8 @@ class Exposure:
             As for `Events.from_frame`.
         threads : int, optional
             The result does not depend on it.
+        cancel : callable, optional
+            Asked often; a true value stops the work.
 
         Raises
         ------
@@ -188,7 +192,10 @@ class Exposure:
             study area, or nothing there.
         CRSError
             The layer has no CRS.
+        Cancelled
+            `cancel` returned a true value.
         """
+        how = run_arguments(threads, cancel, None)
         choice(measure, "measure", ("length", "area", "count", "polygons"))
         if field is None and measure == "polygons":
             raise InputError("exposure: polygons need a field that says what each holds.", hint="Give field=...")
@@ -202,13 +209,13 @@ class Exposure:
             _require_amounts(values[inside], rows.index[inside], field, what)
             values = np.where(np.isfinite(values) & (values >= 0), values, 0.0)  # codes far away stand for no amount
         if measure == "length":
-            cells, outside = lengths(shapes, inside, grid, area, threads)
+            cells, outside = lengths(shapes, inside, grid, area, how)
         elif measure == "area":
-            cells, outside = areas(shapes, inside, grid, area, threads)
+            cells, outside = areas(shapes, inside, grid, area, how)
         elif measure == "count" or values is None:
             cells, outside = counts(shapes, values, grid, area)
         else:
-            cells, outside = spread(shapes, values, inside, grid, area, threads)
+            cells, outside = spread(shapes, values, inside, grid, area, how)
         unit = unit or {"length": grid.symbol, "area": f"square {grid.symbol}"}.get(measure, field or "points")
         made = cls(
             name or {"length": "Length of lines", "area": "Area", "count": "Number of points"}.get(measure, str(field)),
@@ -234,6 +241,7 @@ class Exposure:
         unit: str | None = None,
         digest: str = "",
         threads: int | None = None,
+        cancel: Cancel | None = None,
     ) -> Exposure:
         """Measure the first band of a raster file, in any CRS, in every cell.
 
@@ -249,7 +257,10 @@ class Exposure:
             The file cannot be read, or has no CRS.
         InputError
             A value in the study area is negative or infinite, or there is none.
+        Cancelled
+            `cancel` returned a true value.
         """
+        how = run_arguments(threads, cancel, None)
         choice(statistic, "statistic", ("sum", "mean"))
         what = f"exposure ({path.name})"
         top, share = np.zeros(grid.n_cells), np.zeros(grid.n_cells)
@@ -262,10 +273,10 @@ class Exposure:
             kept += len(values)
             if statistic == "sum":
                 some = values > 0
-                cells, beyond = spread(polygons[some], values[some], np.ones(some.sum(), bool), grid, area, threads)
+                cells, beyond = spread(polygons[some], values[some], np.ones(some.sum(), bool), grid, area, how)
                 top, outside = top + cells, outside + beyond
                 continue
-            zone, cell, fraction, _ = covered(polygons, np.ones(len(polygons), bool), grid, area, threads)
+            zone, cell, fraction, _ = covered(polygons, np.ones(len(polygons), bool), grid, area, how)
             top += np.bincount(cell, weights=fraction * values[zone], minlength=grid.n_cells)
             share += np.bincount(cell, weights=fraction, minlength=grid.n_cells)
         if statistic == "mean":
