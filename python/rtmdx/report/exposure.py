@@ -13,7 +13,12 @@ from rtmdx.report.numbers import count, number, percent, tidy
 if TYPE_CHECKING:
     from rtmdx.model.terrain import RiskTerrain
 
-__all__ = ["expected_per_score", "exposure_section"]
+__all__ = ["amount", "expected_per_score", "exposure_section"]
+
+
+def amount(value: float) -> str:
+    """Return a total, whole where it is large."""
+    return count(value) if value >= 1000 else tidy(value)
 
 
 def expected_per_score(terrain: RiskTerrain) -> float:
@@ -34,7 +39,7 @@ def exposure_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | N
     return {
         "name": exposure.name,
         "unit": exposure.unit,
-        "total": number(exposure.total, 6),
+        "total": amount(exposure.total),
         "median": f"{number(exposure.median)} {exposure.unit}",
         "method": exposure.method,
         "bare": f"{count(bare)} ({percent(bare / exposure.cells.size)})" if bare else "",
@@ -49,7 +54,7 @@ def exposure_section(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any] | N
 def _map(canvas: Canvas, values: NDArray[np.float64], colors: tuple[str, ...], title: str, what: str) -> dict[str, Any]:
     """Draw a quantity that may be 0 in many cells: 0 is a class of its own."""
     positive = values[values > 0]
-    inner, exact = class_breaks(positive, 6, 6)
+    inner, exact = class_breaks(positive, 9, 6)
     lower = np.concatenate([[0.0], inner]) if (values == 0).any() else inner
     zero = [colors[0]] if lower[0] == 0 else []
     shades = zero + (ramp(colors[1:], len(inner)) if len(inner) > 1 else [colors[3]])
@@ -57,5 +62,5 @@ def _map(canvas: Canvas, values: NDArray[np.float64], colors: tuple[str, ...], t
     key = [{"color": colors[0], "range": "0"}] if zero else []
     for color, low, high in zip(shades[len(zero) :], inner, ends, strict=True):
         first = number(float(low)) if low == inner[0] else tidy(float(low))
-        key.append({"color": color, "range": number(float(low)) if exact else f"{first} to {high}"})
+        key.append({"color": color, "range": tidy(float(low)) if exact else f"{first} to {high}"})
     return {"title": title, "what": what, "svg": canvas.image(canvas.classes(values, lower), shades), "key": key}

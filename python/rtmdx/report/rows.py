@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtmdx.report.charts import style_of
 from rtmdx.report.content import blocks, percent_bounds, period_of, reach
+from rtmdx.report.exposure import amount
 from rtmdx.report.numbers import bounds, count, length, number, percent, plural
 from rtmdx.report.search import next_best
 from rtmdx.report.terminal import FAMILIES
@@ -57,7 +58,7 @@ def input_rows(terrain: RiskTerrain) -> list[tuple[str, str]]:
 def _exposure(exposure: Exposure, n_cells: int) -> str:
     """Say what the exposure is, its total and unit, and how many cells have none."""
     c, bare = exposure.cleaning, exposure.n_without
-    parts = [f"{exposure.name}: {number(exposure.total, 6)} {exposure.unit} in all ({exposure.method})"]
+    parts = [f"{exposure.name}: {amount(exposure.total)} {exposure.unit} in all ({exposure.method})"]
     parts.append(
         f"{count(bare)} of {plural(n_cells, 'cell')} ({percent(bare / n_cells)}) have none and take no part in the fit"
         if bare
@@ -66,7 +67,7 @@ def _exposure(exposure: Exposure, n_cells: int) -> str:
     if exposure.floor:
         parts.append(f"{plural(exposure.raised, 'cell')} raised to {number(exposure.floor)} {exposure.unit}")
     if math.isfinite(exposure.outside) and exposure.outside > 1e-9 * exposure.total:
-        parts.append(f"{number(exposure.outside)} {exposure.unit} of the layer lie outside and do not count")
+        parts.append(f"{amount(exposure.outside)} {exposure.unit} of the layer lie outside and do not count")
     what = _cleaned(c, "pixel" if exposure.measure == "raster" else "row")
     return "; ".join([*parts, f"source {c.source}, {what}"])
 

@@ -297,7 +297,7 @@ _METHODS = {
     "length": "length of the lines within the cell and the study area, by exact clipping",
     "area": "area the polygons cover within the cell and the study area, exact, overlaps counted once",
     "count": "points in the cell, within the study area",
-    "polygons": "each polygon's amount spread evenly over its area (areal interpolation)",
+    "polygons": "areal interpolation: each polygon's amount spread evenly over its area",
     "raster sum": "each pixel's value spread evenly over its outline, by exact coverage",
     "raster mean": "mean of the pixels that have a value, weighted by the area they share with the cell",
 }
