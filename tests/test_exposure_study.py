@@ -477,3 +477,44 @@ def test_st_louis(cities: Path, measure: str) -> None:
         part = shapely.box(x, y - s, x + s, y).intersection(inputs.area.geometry)
         oracle = (tracts["POP_E"] * shapely.area(shapely.intersection(shapes, part)) / shapely.area(shapes)).sum()
         assert exposure.cells[i] == pytest.approx(oracle, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folds": "time", "n_folds": 4},
+        {"folds": "spatial", "rule": "1se"},
+        {"folds": "district", "robust": True, "districts": {"field": "name"}, "families": ["nb2"]},
+        {"mixing": [0.5], "exchange": True, "fold_repeats": 2},
+    ],
+)
+def test_every_way_of_selecting_takes_it(options: dict[str, Any]) -> None:
+    k = SIDE / 3
+    parts = [shapely.box(X + a * k, Y + b * k, X + (a + 1) * k, Y + (b + 1) * k) for a in range(3) for b in range(3)]
+    districts = gpd.GeoDataFrame({"name": list("abcdefghi")}, geometry=parts, crs=CRS)
+    more = {"districts": districts} if "districts" in options else {}
+    terrain = run(study(DROP, model={"n_penalties": 10, **options}, holdout=None), layers=layers(**more))
+    assert terrain.exposure is not None
+    assert terrain.model.has_exposure
+    assert terrain.model.n_cells == (terrain.exposure.cells > 0).sum()
+    assert np.isfinite(terrain.model.bic)
+    assert len(terrain.model.variables) > 0
+    if "districts" in options:
+        assert terrain.model.robust_standard_errors is not None
+        assert np.isfinite(terrain.model.robust_standard_errors).all()
+    assert (terrain.expected_cells[terrain.exposure.cells == 0] == 0).all()
+
+
+def test_all_layers_problems_come_at_once(tmp_path: Path) -> None:
+    """An outcome that cannot be used does not hide what is wrong with the exposure."""
+    wrong = small_city.frames()["parks"]
+    with pytest.raises(StudyError) as caught:
+        load_inputs(study(LENGTH), layers=layers(outcome=wrong, exposure=wrong))
+    said = " ".join(map(str, caught.value.problems))
+    assert "no field 'date'" in said
+    assert "takes lines, found Polygon" in said
+    none = small_city.frames()["boundary"].iloc[:0]
+    with pytest.raises(StudyError, match="no such file"):
+        load_inputs(
+            study({"measure": "raster", "path": str(tmp_path / "x.tif")}), layers=layers(area=none, exposure=None)
+        )
