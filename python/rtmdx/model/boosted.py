@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import Cancelled, InputError, MissingDependencyError
 from rtmdx.model.design import Design
-from rtmdx.model.families import check_counts
+from rtmdx.model.families import check_counts, check_exposure
 from rtmdx.model.regions import check_regions
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class BoostedModel:
     seed : int
     settings : dict
         Of scikit-learn's HistGradientBoostingRegressor.
+    unit : float or None
+        Mean exposure of the cells fitted to; None without an exposure.
     """
 
     n_cells: int
@@ -59,13 +61,20 @@ class BoostedModel:
     seed: int
     settings: dict[str, Any]
     _estimator: HistGradientBoostingRegressor = field(repr=False)
+    unit: float | None = None
 
-    def expected(self, design: Design) -> Float:
-        """Return the expected count per cell of a design with the same blocks, shape (n_cells,)."""
+    def expected(self, design: Design, exposure: ArrayLike | None = None) -> Float:
+        """Return the expected count per cell of a design with the same blocks, shape (n_cells,).
+
+        A model fitted with an exposure needs one, in the same unit.
+        """
         x = features(design)
         if x.shape[1] != self.n_features:
             raise InputError(f"The design gives {x.shape[1]} features, the model was fitted to {self.n_features}.")
-        return _predict(self._estimator, x)
+        if (exposure is None) != (self.unit is None):
+            raise InputError(f"exposure: the model was fitted {'without' if self.unit is None else 'with'} one.")
+        weight = check_exposure(design, exposure)
+        return _predict(self._estimator, x, None if weight is None or self.unit is None else weight / self.unit)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what it is as plain data."""
@@ -94,7 +103,7 @@ def features(design: Design) -> NDArray[np.uint8]:
     return np.column_stack(columns) if columns else np.zeros((design.n_cells, 0), dtype=np.uint8)
 
 
-def fit_boosted(design: Design, counts: ArrayLike, *, seed: int = 0) -> BoostedModel:
+def fit_boosted(design: Design, counts: ArrayLike, *, exposure: ArrayLike | None = None, seed: int = 0) -> BoostedModel:
     """Fit the gradient-boosted model to all cells of a design.
 
     Judge it on other events only (a later period): on its own it flatters more than any terrain.
@@ -103,6 +112,8 @@ def fit_boosted(design: Design, counts: ArrayLike, *, seed: int = 0) -> BoostedM
     ----------
     design : Design
     counts : array of whole numbers, shape (n_cells,)
+    exposure : array, shape (n_cells,), optional
+        The rate per unit of it is fitted, weighted by it: the Poisson likelihood of an offset. Cells of 0 are left out.
     seed : int
         Of the cells set aside for early stopping.
 
@@ -121,8 +132,8 @@ def fit_boosted(design: Design, counts: ArrayLike, *, seed: int = 0) -> BoostedM
     """
     y = check_counts(design, counts)
     x = features(design)
-    estimator = _fit(x, y, seed)
-    return BoostedModel(len(y), x.shape[1], int(estimator.n_iter_), seed, dict(_SETTINGS), estimator)
+    estimator, unit = _fit(x, y, check_exposure(design, exposure, y), seed)
+    return BoostedModel(len(y), x.shape[1], int(estimator.n_iter_), seed, dict(_SETTINGS), estimator, unit)
 
 
 def boosted_out_of_region(
@@ -130,6 +141,7 @@ def boosted_out_of_region(
     counts: ArrayLike,
     regions: ArrayLike,
     *,
+    exposure: ArrayLike | None = None,
     seed: int = 0,
     cancel: Callable[[], bool] | None = None,
 ) -> Float:
@@ -140,6 +152,8 @@ def boosted_out_of_region(
     design : Design
     counts : array of whole numbers, shape (n_cells,)
     regions : int array, shape (n_cells,)
+    exposure : array, shape (n_cells,), optional
+        As for `fit_boosted`.
     seed : int
     cancel : callable, optional
         Asked between fits.
@@ -157,13 +171,15 @@ def boosted_out_of_region(
     """
     y = check_counts(design, counts)
     where = check_regions(regions, design.n_cells)
+    weight = check_exposure(design, exposure, y)
     x = features(design)
     out = np.empty(len(y))
     for number in np.unique(where):
         if cancel is not None and cancel():
             raise Cancelled("The gradient-boosted comparison was cancelled.")
         inside = where == number
-        out[inside] = _predict(_fit(x[~inside], y[~inside], seed), x[inside])
+        estimator, unit = _fit(x[~inside], y[~inside], None if weight is None else weight[~inside], seed)
+        out[inside] = _predict(estimator, x[inside], None if weight is None or unit is None else weight[inside] / unit)
     return out
 
 
@@ -178,23 +194,34 @@ def require_scikit_learn() -> None:
         ) from None
 
 
-def _fit(x: NDArray[np.uint8], y: Float, seed: int) -> HistGradientBoostingRegressor:
+def _fit(
+    x: NDArray[np.uint8], y: Float, exposure: Float | None, seed: int
+) -> tuple[HistGradientBoostingRegressor, float | None]:
+    """Fit to counts, or to rates weighted by exposure in units of its mean, which is returned."""
     require_scikit_learn()
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
     if not x.shape[1]:
         raise InputError("The design has no variable: there is nothing to boost on.")
+    if exposure is not None:
+        on = exposure > 0
+        x, y, exposure = x[on], y[on], exposure[on]
     if len(y) < _MIN_CELLS:
         raise InputError(f"{len(y)} cells; the gradient-boosted comparison needs at least {_MIN_CELLS}.")
     if not math.fsum(y):
         raise InputError("No events among the cells it would be fitted to.")
+    estimator = HistGradientBoostingRegressor(**_SETTINGS, random_state=seed)
     with threadpool_limits(1):
-        return HistGradientBoostingRegressor(**_SETTINGS, random_state=seed).fit(x, y)
+        if exposure is None:
+            return estimator.fit(x, y), None
+        unit = float(exposure.mean())  # so that weights, and the settings' meaning, are as without exposure
+        return estimator.fit(x, y / (exposure / unit), sample_weight=exposure / unit), unit
 
 
-def _predict(estimator: HistGradientBoostingRegressor, x: NDArray[np.uint8]) -> Float:
+def _predict(estimator: HistGradientBoostingRegressor, x: NDArray[np.uint8], exposure: Float | None = None) -> Float:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return np.asarray(estimator.predict(x), dtype=np.float64)
+        rate = np.asarray(estimator.predict(x), dtype=np.float64)
+    return rate if exposure is None else rate * exposure

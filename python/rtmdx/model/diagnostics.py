@@ -229,6 +229,7 @@ def diagnose(
     model, design, grid = terrain.model, terrain.design, terrain.grid
     law = CountLaw.of(model)
     y, mu = terrain.counts, terrain.expected_cells
+    exposure = None if terrain.exposure is None else terrain.exposure.cells
     skipped: dict[str, str] = {}
     if not thorough:
         skipped["thorough"] = (
@@ -259,19 +260,19 @@ def diagnose(
     )
     held = None
     if regions is not None and thorough:
-        held = hold_out_regions(model, design, y, regions, cancel=cancel)
+        held = hold_out_regions(model, design, y, regions, exposure=exposure, cancel=cancel)
     later = None if holdout is None else check_counts(design, holdout)
     comparisons = []
     if boosted and regions is not None and held is not None and held.pooled is not None:
-        other = boosted_out_of_region(design, y, regions, seed=seed, cancel=cancel)
+        other = boosted_out_of_region(design, y, regions, exposure=exposure, seed=seed, cancel=cancel)
         comparisons.append(
             _compare("space", {"Risk terrain": held.expected_cells, "Gradient boosting": other}, np.asarray(y, float))
         )
     if later is not None and (boosted or scores):
-        made = fit_boosted(design, y, seed=seed) if boosted else None
+        made = fit_boosted(design, y, exposure=exposure, seed=seed) if boosted else None
         judged: dict[str, ArrayLike] = {"Risk terrain": mu, "Past counts": y, **(scores or {})}
         if made is not None:
-            judged["Gradient boosting"] = made.expected(design)
+            judged["Gradient boosting"] = made.expected(design, exposure)
         comparisons.append(_compare("time", judged, later, made))
     return Diagnostics(
         residual=residual,

@@ -86,8 +86,9 @@ def write_zarr(
     """Write the terrain as one Zarr v3 store that ``xarray.open_zarr(path)`` opens as it is.
 
     Arrays with dims (y, x): ``score`` and ``expected`` (float64, NaN outside), ``count`` (int32),
-    ``band`` (uint8, CF flags), where the study asks for it ``posterior``, ``posterior_lower`` and
-    ``posterior_upper`` (float64), and, with `variables`, the model's 0/1 variables (uint8); CF
+    ``band`` (uint8, CF flags), ``exposure`` (float64) where the study names one, where it asks for it
+    ``posterior``, ``posterior_lower`` and ``posterior_upper`` (float64), and, with `variables`, the
+    model's 0/1 variables (uint8); CF
     ``spatial_ref`` with GeoTransform. Chunks are compressed (Blosc, byte shuffle) and then summed
     (CRC-32C); the same terrain gives the same bytes. The root attributes hold title, study, provenance,
     model and what the posterior chose as JSON, and the ``proj:`` and ``spatial:`` conventions.
@@ -132,6 +133,8 @@ def _dataset(terrain: RiskTerrain, variables: bool) -> xr.Dataset:
         "count": grid.dataarray(grid.to_raster(terrain.counts.astype(np.int32), -1), "count", events),
         "band": grid.dataarray(grid.to_raster(terrain.band_index, _OUTSIDE), "band", bands),
     }
+    if terrain.exposure is not None:
+        layers["exposure"] = terrain.exposure.raster(grid)
     posterior = terrain.posterior_risk
     if posterior is not None:
         layers |= {"posterior": posterior.expected}
@@ -246,8 +249,9 @@ def write_geotiff(
 def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write the terrain as a GeoPackage.
 
-    Layers: ``cells`` (a square per kept cell with count, score, expected, band, where the study asks for
-    it posterior, posterior_lower and posterior_upper, and the model's 0/1 variables), and the tables
+    Layers: ``cells`` (a square per kept cell with count, score, expected, band, exposure where the study
+    names one, where it asks for it posterior, posterior_lower and posterior_upper, and the model's 0/1
+    variables), and the tables
     ``model``, ``factors`` and ``provenance`` (key, value).
 
     Raises

@@ -52,6 +52,7 @@ def _cells(terrain: RiskTerrain) -> pd.DataFrame:
             "score": terrain.score_cells,
             "expected": terrain.expected_cells,
             "band": names[terrain.band_index],
+            **terrain.exposure_columns,
             **terrain.posterior_columns,
             **{
                 v.name: terrain.design.indicator(c)

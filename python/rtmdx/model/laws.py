@@ -57,8 +57,9 @@ class CountLaw:
         return mu * (1.0 + self.dispersion * mu)
 
     def working_weight(self, mu: Float) -> Float:
-        """Return mu^2 / variance: the weight of a cell in the fit of a log-linear model."""
-        return mu * (mu / self.variance(mu))
+        """Return mu^2 / variance: the weight of a cell in the fit of a log-linear model; 0 where mu is 0."""
+        share = np.divide(mu, self.variance(mu), out=np.zeros(np.shape(mu)), where=np.asarray(mu) > 0)
+        return mu * share
 
     def _frozen(self, mu: Float) -> tuple[Float, Float | float]:
         """Size and success probability of scipy's negative binomial."""

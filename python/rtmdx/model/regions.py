@@ -18,7 +18,7 @@ from scipy.special import xlogy
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.calibration import Calibration, calibration
 from rtmdx.model.design import Block, Design
-from rtmdx.model.families import CountModel, check_counts, fit_count_model
+from rtmdx.model.families import CountModel, check_counts, check_exposure, fit_count_model
 from rtmdx.model.laws import CountLaw
 from rtmdx.model.validity import Validity, validity
 
@@ -38,7 +38,8 @@ class Region:
     expected : float
         Events expected by the model of the other regions; NaN if that cannot be fitted.
     deviance, null_deviance : float
-        Poisson deviance of the region's counts given those expectations, and given the other regions' mean count.
+        Poisson deviance of the region's counts given those expectations, and given the other regions' mean count (per
+        unit of exposure, where there is one).
     capture : tuple of float
         Share of the region's events in its highest-scored cells, at each of the hold-out's `shares` (mean over ties);
         NaN without events.
@@ -157,6 +158,7 @@ def hold_out_regions(
     counts: ArrayLike,
     regions: ArrayLike,
     *,
+    exposure: ArrayLike | None = None,
     shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2),
     cancel: Callable[[], bool] | None = None,
 ) -> SpatialHoldout:
@@ -170,6 +172,8 @@ def hold_out_regions(
     counts : array of whole numbers, shape (n_cells,)
     regions : int array, shape (n_cells,)
         Region of each cell: fold numbers of `spatial_folds`, or districts.
+    exposure : array, shape (n_cells,), optional
+        As the model was fitted with; the null expectation of a region is then the other regions' rate times it.
     shares : tuple of float
         Shares of the cells at which capture is reported.
     cancel : callable, optional
@@ -187,6 +191,10 @@ def hold_out_regions(
     """
     y = check_counts(design, counts)
     where = check_regions(regions, design.n_cells)
+    weight = check_exposure(design, exposure, y)
+    if weight is None and model.has_exposure:
+        raise InputError("The model was fitted with an exposure: its regions need one.", hint="Pass exposure=.")
+    amount = np.ones(design.n_cells) if weight is None else weight
     blocks = _model_blocks(model, design)
     columns = range(sum(len(b.variables) for b in blocks))
     expected = np.full(design.n_cells, np.nan)
@@ -196,10 +204,19 @@ def hold_out_regions(
             raise Cancelled("The hold-out in space was cancelled.")
         inside = where == number
         n, events = int(inside.sum()), int(y[inside].sum())
-        rest = float(y[~inside].mean())
-        null = poisson_deviance(y[inside], np.full(n, rest))
+        exposed = float(amount[~inside].sum())
+        rate = float(y[~inside].sum()) / exposed if exposed > 0 else math.nan
+        null = poisson_deviance(y[inside], amount[inside] * rate)
         try:
-            fitted = fit_count_model(_cells(blocks, ~inside), y[~inside], columns, family=model.family)
+            if exposed == 0:
+                raise FitError("The other regions have no exposure.")
+            fitted = fit_count_model(
+                _cells(blocks, ~inside),
+                y[~inside],
+                columns,
+                family=model.family,
+                exposure=None if weight is None else weight[~inside],
+            )
         except FitError as error:
             nan = math.nan
             found.append(
@@ -216,7 +233,7 @@ def hold_out_regions(
                 )
             )
             continue
-        mu = np.asarray(fitted.expected(_cells(blocks, inside)), dtype=np.float64)
+        mu = amount[inside] * np.exp(fitted.linear_predictor(_cells(blocks, inside)))
         expected[inside] = mu
         capture = tuple(t.hit_rate.expected for t in validity(mu, y[inside], shares=shares).top)
         deviance = poisson_deviance(y[inside], mu)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rtmdx.model.fold_plan import FoldPlan
     from rtmdx.model.posterior import PosteriorRisk
     from rtmdx.model.stepwise import StepwiseResult
+    from rtmdx.space.exposure import Exposure
 
 __all__ = ["Band", "RiskTerrain", "relative_risk_score", "risk_bands"]
 
@@ -60,7 +61,8 @@ def relative_risk_score(model: CountModel, design: Design) -> NDArray[np.float64
 
     RRS = product of the RRVs present, that is exp(sum of sign x indicator x coefficient), divided
     by its minimum over the cells so that the lowest cell is 1 (Caplan & Kennedy 2016; the scaling
-    when no cell is free of factors is ours).
+    when no cell is free of factors is ours). Where the model has an exposure it is risk per unit of exposure, so
+    exposure is not in it; a cell without exposure has the score its landscape gives.
 
     Returns
     -------
@@ -128,7 +130,8 @@ class RiskTerrain:
     selection : StepwiseResult
         ``selection.model`` is the final `CountModel`, also as ``model``.
     score_cells, expected_cells : float64 arrays, shape (n_cells,)
-        Relative risk score (lowest cell 1) and expected count per cell over the outcome's period.
+        Relative risk score (lowest cell 1) and expected count per cell over the outcome's period. With an exposure the
+        score is per unit of it, and the expected count is exposure times risk.
     bands, bands_note
         Risk classes with their shares of area and events.
     fitted : tuple of Validity
@@ -149,6 +152,8 @@ class RiskTerrain:
         How the penalty was cross-validated.
     posterior_risk : PosteriorRisk or None
         What to expect of the next period, as the study asks for it; `posterior` makes others.
+    exposure : Exposure or None
+        What events can happen to, per cell, where the study names it.
     """
 
     title: str
@@ -173,6 +178,7 @@ class RiskTerrain:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     fold_plan: FoldPlan | None = None
     posterior_risk: PosteriorRisk | None = None
+    exposure: Exposure | None = None
 
     @property
     def model(self) -> CountModel:
@@ -339,11 +345,16 @@ class RiskTerrain:
             "expected": self.expected_cells,
             "band": band,
         }
-        data |= self.posterior_columns
+        data |= self.exposure_columns | self.posterior_columns
         for column, v in zip(self.model.columns, self.model.variables, strict=True):
             data[v.name] = self.design.indicator(column)
         boxes = shapely.box(west, north - size, west + size, north)
         return gpd.GeoDataFrame(data, geometry=boxes, crs=self.grid.crs)
+
+    @property
+    def exposure_columns(self) -> dict[str, NDArray[np.float64]]:
+        """The exposure by cell as it stands in every table; empty where the study names none."""
+        return {} if self.exposure is None else {"exposure": self.exposure.cells}
 
     @property
     def posterior_columns(self) -> dict[str, NDArray[np.float64]]:

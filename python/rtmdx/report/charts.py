@@ -21,12 +21,15 @@ __all__ = ["STYLES", "Chart", "Series", "capture_chart", "culling_chart", "log_t
 Float = NDArray[np.float64]
 
 # colour, dashes: told apart without colour too
-STYLES = (("#8a2457", ""), ("#174c77", "7 4"), ("#23694a", "2 4"), ("#6b5a13", "10 3 2 3"))
+STYLES = (
+    ("#8a2457", ""), ("#174c77", "7 4"), ("#23694a", "2 4"),
+    ("#6b5a13", "10 3 2 3"), ("#a8621b", "1 3"), ("#555b63", "5 2"),
+)  # fmt: skip
 
 
 def style_of(name: str, position: int) -> tuple[str, str]:
     """Return colour and dashes of a score; the usual ones keep theirs in every chart."""
-    usual = {"Risk": 0, "Past": 1, "Kernel": 2, "Posterior": 3}
+    usual = {"Risk": 0, "Past": 1, "Kernel": 2, "Posterior": 3, "Score": 4, "Exposure": 5}
     return STYLES[usual.get(name.split(" ")[0], position % len(STYLES))]
 
 

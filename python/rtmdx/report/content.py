@@ -171,15 +171,22 @@ def summary(terrain: RiskTerrain) -> list[str]:
     top = number(float(terrain.score_cells.max()))
     out.append(
         f"Relative risk scores run from 1 to {top}: the riskiest place is expected to have {top} times "
-        f"(95 % interval {span(low, high)}) the events of the least risky one."
+        f"(95 % interval {span(low, high)}) the events of the least risky one"
+        + (f", {for_same(terrain)}." if terrain.exposure is not None else ".")
     )
     return out
 
 
+def for_same(terrain: RiskTerrain) -> str:
+    """Say that a comparison holds exposure equal; empty without an exposure."""
+    return "" if terrain.exposure is None else f"for the same exposure ({in_sentence(terrain.exposure.name)})"
+
+
 def _effect(terrain: RiskTerrain, p: dict[str, Any]) -> str:
+    alike = ", ".join(filter(None, ["a place otherwise alike", for_same(terrain)]))
     return (
         f"a place {where(terrain, p['v'])} is expected to have {number(p['ratio'])} times "
-        f"(95 % interval {span(p['low'], p['high'])}) the events of a place otherwise alike; "
+        f"(95 % interval {span(p['low'], p['high'])}) the events of {alike}; "
         f"{plural(p['events'], 'event')} fell in {plural(p['cells'], 'such cell')}"
     )
 

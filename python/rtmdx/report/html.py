@@ -14,6 +14,7 @@ from rtmdx.errors import MissingDependencyError
 from rtmdx.report import content, rows, search
 from rtmdx.report.charts import STYLES, capture_chart, culling_chart, style_of
 from rtmdx.report.diagnostics import diagnostics_section
+from rtmdx.report.exposure import expected_per_score, exposure_section
 from rtmdx.report.folds import fold_table
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
@@ -75,6 +76,7 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "canvas": canvas,
         "risk": _risk_map(terrain, canvas),
         "bands": _band_map(terrain, canvas),
+        "exposure": exposure_section(terrain, canvas),
         "counts": _count_map(terrain, canvas),
         "model": model,
         "any_protective": any(r["protective"] for r in model),
@@ -108,7 +110,7 @@ def _risk_map(terrain: RiskTerrain, canvas: Canvas) -> dict[str, Any]:
     score = terrain.score_cells
     lower, exact = class_breaks(score)
     colors = ramp(RISK, len(lower)) if len(lower) > 1 else [RISK[1]]
-    per_score = float(terrain.expected_cells[0] / score[0])  # log link: expected = constant x score
+    per_score = expected_per_score(terrain)
     legend = _legend(terrain, score, lower, colors, exact)
     for i, row in enumerate(legend):
         low, high = lower[i] * per_score, (lower[i + 1] if i + 1 < len(lower) else score.max()) * per_score

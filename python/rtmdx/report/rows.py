@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtmdx.report.charts import style_of
 from rtmdx.report.content import blocks, percent_bounds, period_of, reach
+from rtmdx.report.exposure import amount
 from rtmdx.report.numbers import bounds, count, length, number, percent, plural
 from rtmdx.report.search import next_best
 from rtmdx.report.terminal import FAMILIES
@@ -15,6 +16,7 @@ from rtmdx.report.terminal import FAMILIES
 if TYPE_CHECKING:
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.model.validity import Validity
+    from rtmdx.space.exposure import Exposure
     from rtmdx.space.layers import Cleaning, RiskFactor
 
 __all__ = ["baseline_warnings", "factor_rows", "input_rows", "trace_rows", "validity_rows", "variable_groups"]
@@ -33,6 +35,8 @@ def input_rows(terrain: RiskTerrain) -> list[tuple[str, str]]:
     if terrain.holdout_cleaning is not None:
         name = f" ({period_of(terrain.holdout[0])})" if terrain.holdout else ""
         rows.append((f"Held-out events{name}", _cleaned(terrain.holdout_cleaning, "event")))
+    if terrain.exposure is not None:
+        rows.append(("Exposure", _exposure(terrain.exposure, grid.n_cells)))
     epsg = grid.crs.to_epsg()
     return [
         *rows,
@@ -49,6 +53,23 @@ def input_rows(terrain: RiskTerrain) -> list[tuple[str, str]]:
         ("Mean block length", length(terrain.block_length, symbol) if math.isfinite(terrain.block_length) else "–"),
         ("Coordinate system", f"{grid.crs.name}{f' (EPSG:{epsg})' if epsg else ''}, unit {grid.unit}"),
     ]
+
+
+def _exposure(exposure: Exposure, n_cells: int) -> str:
+    """Say what the exposure is, its total and unit, and how many cells have none."""
+    c, bare = exposure.cleaning, exposure.n_without
+    parts = [f"{exposure.name}: {amount(exposure.total)} {exposure.unit} in all ({exposure.method})"]
+    parts.append(
+        f"{count(bare)} of {plural(n_cells, 'cell')} ({percent(bare / n_cells)}) have none and take no part in the fit"
+        if bare
+        else "every cell has some"
+    )
+    if exposure.floor:
+        parts.append(f"{plural(exposure.raised, 'cell')} raised to {number(exposure.floor)} {exposure.unit}")
+    if math.isfinite(exposure.outside) and exposure.outside > 1e-9 * exposure.total:
+        parts.append(f"{amount(exposure.outside)} {exposure.unit} of the layer lie outside and do not count")
+    what = _cleaned(c, "pixel" if exposure.measure == "raster" else "row")
+    return "; ".join([*parts, f"source {c.source}, {what}"])
 
 
 def _cleaned(cleaning: Cleaning, noun: str) -> str:

@@ -35,6 +35,13 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
         f"{grid['cells_with_events']:,} with events.",
         highlight=False,
     )
+    exposure = result.get("exposure")
+    if exposure:
+        console.print(
+            f"Exposure {escape(exposure['name'])}: {exposure['total']:,.6g} {escape(exposure['unit'])}, none in "
+            f"{exposure['cells_without']:,} cells; scores are risk per {escape(exposure['unit'])}.",
+            highlight=False,
+        )
     console.print(
         f"{variables['generated']} variables generated, {variables['kept']} kept by the support rule, "
         f"{variables['culled_to']} by culling, {variables['selected']} selected: "
@@ -122,6 +129,8 @@ def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estima
         rows.append((f"hold-out {inputs.holdout.period}", inputs.holdout.cleaning))
     rows += [(f"factor {f.name} ({f.geometry_type})", f.cleaning) for f in inputs.factors]
     rows += [(f"barrier {b.name}", b.cleaning) for b in (inputs.impedance.barriers if inputs.impedance else ())]
+    if inputs.exposure is not None:
+        rows.append((f"exposure {inputs.exposure.name}", inputs.exposure.cleaning))
     for name, cleaning in rows:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in cleaning.dropped.items())
         mended = f"{cleaning.mended:,} mended" if cleaning.mended else ""
@@ -130,6 +139,11 @@ def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estima
         )
     console.print(table)
     console.print(f"{inputs.grid.n_cells:,} cells kept; {estimate}.", highlight=False)
+    if inputs.exposure is not None:
+        e = inputs.exposure
+        console.print(
+            f"Exposure: {e.total:,.6g} {escape(e.unit)} in all; {e.n_without:,} cells have none.", highlight=False
+        )
     for finding in inputs.findings:
         console.print(f"[yellow]note:[/] {escape(finding.where)}: {escape(finding.message)}", highlight=False)
 

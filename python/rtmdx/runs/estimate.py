@@ -18,6 +18,7 @@ _BASE_BYTES = 330e6
 _BYTES_PER_RASTER_CELL = 40
 _BYTES_PER_CELL = 1050
 _BYTES_PER_CELL_AND_BLOCK = 6
+_BYTES_PER_EXPOSED_CELL = 120  # pairs of zone and cell while it is measured
 _SECONDS_PER_CELL_AND_SURFACE = 1e-8
 _SECONDS_PER_CELL_AND_BLOCK_PAIR = 1e-8
 _SECONDS_PER_CELL = 4.5e-5
@@ -62,6 +63,8 @@ def estimate_run(study: Study, rows: int, cols: int, kept: int) -> Estimate:
     memory = (
         _BASE_BYTES + raster * _BYTES_PER_RASTER_CELL + cells * (_BYTES_PER_CELL + _BYTES_PER_CELL_AND_BLOCK * blocks)
     )
+    if study.exposure is not None:
+        memory += cells * _BYTES_PER_EXPOSED_CELL
     seconds = (
         _BASE_SECONDS
         + raster * surfaces * _SECONDS_PER_CELL_AND_SURFACE

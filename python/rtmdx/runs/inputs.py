@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, RtmdxError, StudyError
+from rtmdx.runs.exposure import load_exposure, settle_exposure
 from rtmdx.runs.findings import enforcement_findings, holdout_findings, unit_findings
 from rtmdx.runs.study import BarrierSpec, DistrictSpec, FactorSpec, ImpedanceSpec, OutcomeSpec, Source, Study
 from rtmdx.space.districts import Districts
+from rtmdx.space.exposure import Exposure
 from rtmdx.space.frame import require_projected
 from rtmdx.space.grid import Grid
 from rtmdx.space.impedance import Barrier, Impedance
@@ -40,6 +42,7 @@ class Inputs:
     findings: tuple[Finding, ...]
     impedance: Impedance | None = None
     districts: Districts | None = None
+    exposure: Exposure | None = None
 
 
 class _Reader:
@@ -90,7 +93,8 @@ def load_inputs(
     data : path, optional
         Folder relative paths start from; the working folder by default.
     layers : mapping of str to GeoDataFrame, optional
-        Layers held in memory, by the name "area", "outcome", "holdout", "districts", a factor's or a barrier's;
+        Layers held in memory, by the name "area", "outcome", "holdout", "districts", "exposure", a factor's or a
+        barrier's;
         they take the place of the study's paths.
     check_size : callable, optional
         Called with (rows, cols, cells kept, about) before the grid is allocated; raises to refuse.
@@ -112,6 +116,7 @@ def load_inputs(
     barriers = study.impedance.barriers if study.impedance is not None else ()
     parts = study.model.districts if study.model.folds == "district" or study.model.robust else None
     total = 2 + (study.holdout is not None) + len(study.factors) + len(barriers) + (parts is not None)
+    total += study.exposure is not None
     problems: list[RtmdxError] = []
     done = 0
 
@@ -121,7 +126,7 @@ def load_inputs(
             raise Cancelled("cancelled by the caller's check.")
         try:
             return load()
-        except MemoryLimitError:  # about the run as a whole, not one layer among others
+        except (Cancelled, MemoryLimitError):  # about the run as a whole, not one layer among others
             raise
         except RtmdxError as error:
             problems.extend(error.problems if isinstance(error, StudyError) else [error])
@@ -154,6 +159,25 @@ def load_inputs(
         done -= 1
         impedance = attempt(lambda: _impedance(way, there, reader))
     districts = None if parts is None else attempt(lambda: _districts(parts, reader, grid))
+    exposure = None
+    if study.exposure is not None:
+        amount = study.exposure
+
+        def read() -> tuple[gpd.GeoDataFrame, int, str, str]:
+            return reader.read(amount, "exposure", "exposure")
+
+        exposure = attempt(lambda: load_exposure(amount, read, reader.resolve, area, grid, cancel))
+        if (
+            exposure is not None
+            and grid is not None
+            and outcome is not None
+            and (source is None or holdout is not None)
+        ):
+            measured, laid_on, fitted, later_events = exposure, grid, outcome, holdout
+            done -= 1
+            settled = attempt(lambda: settle_exposure(amount, measured, laid_on, fitted, later_events))
+            if settled is not None:
+                exposure, outcome, holdout = settled
     if problems:
         raise StudyError(problems, source=study.name)
     assert area is not None
@@ -166,13 +190,15 @@ def load_inputs(
     findings += [f for factor in cleaned for f in factor.findings]
     findings += [f for barrier in (impedance.barriers if impedance else ()) for f in barrier.findings]
     findings += districts.findings if districts is not None else ()
-    return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings), impedance, districts)
+    findings += exposure.findings if exposure is not None else ()
+    return Inputs(area, grid, outcome, holdout, cleaned, tuple(findings), impedance, districts, exposure)
 
 
 def _known_names(study: Study, layers: Layers) -> None:
     known = {"area", "outcome", *(f.name for f in study.factors)} | ({"holdout"} if study.holdout else set())
     known |= {b.name for b in study.impedance.barriers} if study.impedance else set()
     known |= {"districts"} if study.model.districts else set()
+    known |= {"exposure"} if study.exposure and study.exposure.measure != "raster" else set()
     for name, frame in layers.items():
         if name not in known:
             raise InputError(f"layers: {name!r} is no layer of the study; it has {', '.join(sorted(known))}.")

@@ -19,7 +19,7 @@ __all__ = ["RESULT_FILE", "output_folder", "read_summary", "summary", "write_out
 
 RESULT_FILE = "run.json"
 _OUTPUTS = {
-    "terrain.zarr": "score, expected count, posterior and events per cell (Zarr)",
+    "terrain.zarr": "score, expected count, posterior, exposure and events per cell (Zarr)",
     "score.tif": "relative risk score (cloud-optimised GeoTIFF)",
     "expected.tif": "expected events per cell (cloud-optimised GeoTIFF)",
     "posterior.tif": "what to expect of the next period, from terrain and history (cloud-optimised GeoTIFF)",
@@ -144,6 +144,7 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
                 }
                 for f in terrain.factors
             ],
+            "exposure": None if terrain.exposure is None else terrain.exposure.to_dict(),
             "variables": {
                 "generated": terrain.design.n_generated,
                 "kept": len(terrain.design.variables),

@@ -50,6 +50,8 @@ def provenance(study: Study, inputs: Inputs) -> dict[str, Any]:
     cleanings |= {f"factor {f.name}": f.cleaning for f in inputs.factors}
     if inputs.districts is not None:
         cleanings["districts"] = inputs.districts.cleaning
+    if inputs.exposure is not None:
+        cleanings["exposure"] = inputs.exposure.cleaning
     way = inputs.impedance
     if way is not None:
         cleanings |= {f"barrier {b.name}": b.cleaning for b in way.barriers}

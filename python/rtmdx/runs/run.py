@@ -147,10 +147,12 @@ def fit(
     )
     check()
     folds, plan = make_folds(study, inputs, counts)
+    exposure = None if inputs.exposure is None else inputs.exposure.cells
     culling = cull(
         design,
         counts,
         folds,
+        exposure=exposure,
         ridge=model_spec.ridge,
         mixing=model_spec.mixing,
         rule=model_spec.rule,
@@ -166,6 +168,7 @@ def fit(
         counts,
         sorted({*culling.selected, *_variables_of(study, design, forced)}),
         families=model_spec.families,
+        exposure=exposure,
         forced_factors=forced,
         exchange=model_spec.exchange,
         alpha=model_spec.alpha,
@@ -177,7 +180,7 @@ def fit(
     if progress is not None:
         progress("terrain", 0, 1)
     score = relative_risk_score(selection.model, design)
-    expected = np.asarray(selection.model.expected(design), dtype=np.float64)
+    expected = np.asarray(selection.model.expected(design, exposure), dtype=np.float64)
     bands, note = risk_bands(score, counts)
     findings = [*inputs.findings, *_result_findings(study, inputs, design, counts)]
     terrain = RiskTerrain(
@@ -200,9 +203,10 @@ def fit(
         config=study.to_dict(),
         provenance=provenance(study, inputs),
         fold_plan=plan,
+        exposure=inputs.exposure,
     )
     posterior = _posterior(study, terrain, check)
-    fitted, holdout = _judge(study, inputs, score, counts, posterior, n_threads)
+    fitted, holdout = _judge(study, inputs, terrain, posterior, n_threads)
     terrain = replace(terrain, posterior_risk=posterior, fitted=fitted, holdout=holdout)
     compared = dict([_kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
     terrain = diagnosed(terrain, study, inputs, scores=compared, cancel=cancel)
@@ -267,7 +271,8 @@ def _robust(
     if inputs.districts is None:
         raise InputError("the inputs have no districts.", hint="Load them with the study that names the districts.")
     labels = inputs.districts.labels  # -1, outside every district, is a cluster of its own
-    models = {f: with_clusters(m, design, counts, labels) for f, m in selection.models.items()}
+    exposure = None if inputs.exposure is None else inputs.exposure.cells
+    models = {f: with_clusters(m, design, counts, labels, exposure=exposure) for f, m in selection.models.items()}
     return replace(selection, model=models[selection.model.family], models=models)
 
 
@@ -311,13 +316,24 @@ def _posterior(study: Study, terrain: RiskTerrain, check: Callable[[], None]) ->
 def _judge(
     study: Study,
     inputs: Inputs,
-    score: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    terrain: RiskTerrain,
     posterior: PosteriorRisk | None,
     threads: int,
 ) -> tuple[tuple[Validity, ...], tuple[Validity, ...]]:
-    """Measure the terrain beside its baselines: on the fitted events, and on the hold-out's where there is one."""
+    """Measure the terrain beside its baselines: on the fitted events, and on the hold-out's where there is one.
+
+    With an exposure the terrain ranks cells by expected events, exposure times risk; the score alone, which is risk
+    per unit of exposure, and the exposure alone stand beside it.
+    """
     name, density = _kernel_density(inputs, threads)
+    counts, score = terrain.counts, terrain.score_cells
+    own = {"Risk terrain": score}
+    if inputs.exposure is not None:
+        own = {
+            "Risk terrain": terrain.expected_cells,
+            "Score alone": score,
+            "Exposure alone": inputs.exposure.cells,
+        }
 
     def measure(
         scores: Mapping[str, NDArray[np.float64]], events: NDArray[np.int64], period: str
@@ -328,10 +344,10 @@ def _judge(
             for n, s in scores.items()
         )
 
-    fitted = measure({"Risk terrain": score, name: density}, counts, f"fitted: {inputs.events.period}")
+    fitted = measure({**own, name: density}, counts, f"fitted: {inputs.events.period}")
     if inputs.holdout is None:
         return fitted, ()
-    scores = {"Risk terrain": score, "Past counts": counts.astype(np.float64), name: density}
+    scores = {**own, "Past counts": counts.astype(np.float64), name: density}
     if posterior is not None and posterior.updated:  # else it is the terrain
         scores["Posterior risk"] = posterior.expected_cells
     later = inputs.holdout.counts(inputs.grid)

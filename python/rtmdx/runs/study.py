@@ -28,6 +28,7 @@ __all__ = [
     "AreaSource",
     "BarrierSpec",
     "DistrictSpec",
+    "ExposureSpec",
     "FactorSpec",
     "GridSpec",
     "HoldoutSpec",
@@ -250,6 +251,48 @@ class ImpedanceSpec(_Spec):
         return self
 
 
+class ExposureSpec(Source):
+    """What events can happen to, per cell: expected events are exposure times risk, and risk is per unit of exposure.
+
+    Everything is clipped to the study area. Cells of exposure 0 take no part in the fit.
+    """
+
+    measure: Literal["length", "area", "count", "polygons", "raster"]
+    """Length of lines; area covered by polygons, overlaps once; number of points, or the sum of their `field`; `field`
+    of polygons spread evenly over their area (areal interpolation); or the values of a raster file (first band)."""
+    field: str | None = None
+    """Field with the amount of each row: needed for polygons, a weight for points."""
+    statistic: Literal["sum", "mean"] = "sum"
+    """Raster: values are amounts per pixel, spread evenly over it (sum), or densities, averaged by area (mean)."""
+    zero: Literal["error", "floor", "drop"] = "error"
+    """Events in cells without exposure: stop, raise every cell to a small exposure (`floor`), or leave them out."""
+    floor: PositiveFloat | None = None
+    """Smallest exposure of a cell, with `zero = "floor"`; a tenth of the median of the cells that have some by
+    default."""
+    name: str | None = None
+    """What it is, for people: "Street length"."""
+    unit: str | None = None
+    """What one unit of it is, for people: "residents"; units of length and area by default."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> ExposureSpec:
+        if self.measure == "polygons" and self.field is None:
+            raise ValueError("polygons need field, the name of the field that says how much each holds")
+        if self.field is not None and self.measure not in ("polygons", "count"):
+            raise ValueError(f"field is for polygons and count, not for {self.measure}; remove it")
+        if self.statistic != "sum" and self.measure != "raster":
+            raise ValueError(f"statistic is for a raster, not for {self.measure}; remove it")
+        if self.floor is not None and self.zero != "floor":
+            raise ValueError(f'floor is given, but zero is "{self.zero}"; set zero = "floor" or remove it')
+        if self.measure == "raster":
+            if self.path is None:
+                raise ValueError("a raster needs path, its file")
+            given = [k for k in ("layer", "crs", "x", "y", "filter", "where", "date_field") if getattr(self, k)]
+            if given:
+                raise ValueError(f"{given[0]} is for layers of features, not for a raster; remove it")
+        return self
+
+
 class DistrictSpec(Source):
     """A layer of polygons, for district folds and robust standard errors; a cell belongs where its centre lies."""
 
@@ -371,6 +414,7 @@ class Study(_Spec):
     factors: tuple[FactorSpec, ...]
     holdout: HoldoutSpec | None = None
     impedance: ImpedanceSpec | None = None
+    exposure: ExposureSpec | None = None
     model: ModelSpec = ModelSpec()
     posterior: PosteriorSpec = PosteriorSpec()
     report: ReportSpec = ReportSpec()
@@ -395,6 +439,9 @@ class Study(_Spec):
         if isinstance(way, dict) and isinstance(way.get("barriers"), list | tuple):
             barriers = [fill(b, b.get("name") if isinstance(b, dict) else None) for b in way["barriers"]]
             out["impedance"] = {**way, "barriers": barriers}
+        exposure = data.get("exposure")
+        if isinstance(exposure, dict) and exposure.get("measure") != "raster":
+            out["exposure"] = fill(exposure, "exposure")
         model = data.get("model")
         if isinstance(model, dict) and "districts" in model:
             out["model"] = {**model, "districts": fill(model["districts"], "districts")}
@@ -437,6 +484,14 @@ class Study(_Spec):
             barriers = self.impedance.barriers if self.impedance is not None else ()
             if "districts" in {*(f.name for f in self.factors), *(b.name for b in barriers)}:
                 raise ValueError('a layer is named "districts", which names the districts of model.folds')
+        return self
+
+    @model_validator(mode="after")
+    def _exposure_layer(self) -> Study:
+        if self.exposure is not None:
+            barriers = self.impedance.barriers if self.impedance is not None else ()
+            if "exposure" in {*(f.name for f in self.factors), *(b.name for b in barriers)}:
+                raise ValueError('a layer is named "exposure", which names the layer of [exposure]')
         return self
 
     @model_validator(mode="after")
@@ -507,6 +562,10 @@ class Study(_Spec):
                 factor.pop("force")
         if data["impedance"] is None:  # so that studies without it keep their id
             data.pop("impedance")
+        if data["exposure"] is None:  # likewise
+            data.pop("exposure")
+        else:
+            data["exposure"] = {k: v for k, v in data["exposure"].items() if k not in ("name", "unit")}
         added = ("fold_offset", "fold_repeats", "fold_time", "districts", "exchange", "robust", "mixing", "rule")
         for option in added:  # likewise
             if data["model"][option] == ModelSpec.model_fields[option].default:
