@@ -154,7 +154,9 @@ class Refitter:
         step = 1.0 if e is None else exposure_unit(e)
         # What culling sees: exposures rounded as its table rounds them, so that their sums are exact.
         self._rounded = self._exposure if e is None else np.maximum(np.rint(self._exposure / step), 1.0) * step
-        self._codes = [np.ascontiguousarray(line[self._row]) for line in self.table.codes]
+        self._codes = [
+            (line[self._row], set(self.table.layout.block_columns(b))) for b, line in enumerate(self.table.codes)
+        ]
 
     def weights(self, times: Int) -> Int:
         """Number of cells of each line in a replicate that holds group g ``times[g]`` times."""
@@ -250,7 +252,9 @@ class Refitter:
         columns = tuple(sorted({*culled.columns, *forced}))
         rules = Rules(columns, (), frozenset(held), False, options.exchange)
         on = np.flatnonzero(weights)
-        codes, y, w = [line[on] for line in self._codes], self._y[on], weights[on]
+        y, w = self._y[on], weights[on]
+        unread = np.zeros(len(on), np.uint8)
+        codes = [line[on] if used.intersection(columns) else unread for line, used in self._codes]
         exposure = self._exposure[on] if self.has_exposure else None
         tables: dict[str, CellTable] = {}
         done: dict[Family, Search] = {}

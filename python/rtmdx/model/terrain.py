@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rtmdx.model.families import CountModel
     from rtmdx.model.fold_plan import FoldPlan
     from rtmdx.model.posterior import PosteriorRisk
+    from rtmdx.model.stability import Stability
     from rtmdx.model.stepwise import StepwiseResult
 
 __all__ = ["Band", "RiskTerrain", "relative_risk_score", "risk_bands"]
@@ -149,6 +150,8 @@ class RiskTerrain:
         How the penalty was cross-validated.
     posterior_risk : PosteriorRisk or None
         What to expect of the next period, as the study asks for it; `posterior` makes others.
+    resampled : Stability or None
+        How the selection and the ranks vary over replicates, where the study asks for it; `stability` computes it.
     """
 
     title: str
@@ -173,6 +176,7 @@ class RiskTerrain:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     fold_plan: FoldPlan | None = None
     posterior_risk: PosteriorRisk | None = None
+    resampled: Stability | None = None
 
     @property
     def model(self) -> CountModel:
@@ -376,6 +380,69 @@ class RiskTerrain:
         from rtmdx.model.diagnostics import diagnose
 
         return diagnose(self, **options)
+
+    def stability(
+        self,
+        replicates: int = 100,
+        *,
+        block: float | None = None,
+        scheme: Literal["bootstrap", "half"] = "bootstrap",
+        seed: int = 0,
+        recull: bool = False,
+        folds: ArrayLike | None = None,
+        level: float = 0.9,
+        shares: Sequence[float] = (0.01, 0.05, 0.1),
+        threads: int = 1,
+        progress: Callable[[str, int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Stability:
+        """Repeat the selection on resampled blocks of cells: how sure are its factors, and the cells' ranks?
+
+        Parameters
+        ----------
+        replicates : int
+            At least 2.
+        block : float, optional
+            Side of a block, CRS units; by default twice the largest influence (`suggest_block`).
+        scheme : {"bootstrap", "half"}
+            Draw as many blocks as there are, with replacement, or half of them without.
+        seed : int
+            Every replicate has a seed of its own, spawned from it.
+        recull : bool
+            Choose the penalty by cross-validation in every replicate, as slow as that many runs. By default the
+            penalty is the run's, and culling and stepwise are repeated.
+        folds : int array, shape (n_cells,) or (n_repeats, n_cells), optional
+            Folds for `recull`; by default the run's, if stratified or spatial.
+        level : float
+            Probability of the intervals.
+        shares : sequence of float
+            Shares of the cells that count as the top.
+        threads : int
+            The result is the same for any number.
+        progress : callable, optional
+            Called as ``progress("stability", done, replicates)`` in the caller's thread.
+        cancel : callable, optional
+            Asked often; true stops.
+
+        Returns
+        -------
+        Stability
+
+        Raises
+        ------
+        InputError
+            An argument is out of range, the area is one block, or the run's folds cannot be made again.
+        FitError
+            No replicate could be fitted.
+        Cancelled
+            `cancel` returned true.
+        """
+        from rtmdx.model.stability import assess_stability
+
+        return assess_stability(
+            self, replicates=replicates, block=block, scheme=scheme, seed=seed, recull=recull, folds=folds, level=level,
+            shares=shares, threads=threads, progress=progress, cancel=cancel,
+        )  # fmt: skip
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write score, expected count, posterior and events per cell as one Zarr store plain xarray opens."""
