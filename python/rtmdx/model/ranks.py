@@ -73,7 +73,7 @@ class _Scores:
     def levels(self, model: ScoreModel) -> tuple[Float, Float, Float]:
         """The distinct scores, rising; the number of cells above each, and of those that have it."""
         seen, which = np.unique(self.of(model, slice(None)), return_inverse=True)
-        cells = np.bincount(which, weights=self.table.cells, minlength=len(seen))
+        cells = np.bincount(which, weights=self.table.cells, minlength=len(seen)).astype(np.float64)
         return seen, cells.sum() - np.cumsum(cells), cells
 
 

@@ -8,6 +8,7 @@ solution for all cells, so it takes few Newton steps; and the table a search nee
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -132,11 +133,14 @@ class Refitter:
         poll: Callable[[], None] = lambda: None,
     ) -> None:
         self.design, self.options, self.poll = design, options, poll
+        self._searching = threading.Lock()
         y = check_counts(design, counts)
         e = check_exposure(design, exposure, y)
         of = np.asarray(group, dtype=np.int64)
         if of.shape != y.shape or of.min(initial=0) < 0:
-            raise InputError(f"group has shape {of.shape}, expected {y.shape}: the number of each cell's group, from 0.")
+            raise InputError(
+                f"group has shape {of.shape}, expected {y.shape}: the number of each cell's group, from 0."
+            )
         self.table = tabulate(design, y, exposure=e)
         assert self.table.row is not None
         self.has_exposure = e is not None
@@ -246,8 +250,13 @@ class Refitter:
 
         The Poisson search is left out where no Poisson model can have the lowest BIC: the model is the same.
         """
+        held = set(self.options.forced_factors)
+        # A search is thousands of short calls; two at a time would mostly wait for each other's interpreter lock.
+        with self._searching:
+            return self._search(weights, culled, penalty, held)
+
+    def _search(self, weights: Int, culled: Culled, penalty: float, held: set[int]) -> Refit:
         options = self.options
-        held = set(options.forced_factors)
         forced = {j for j, v in enumerate(self.design.variables) if v.factor in held}
         columns = tuple(sorted({*culled.columns, *forced}))
         rules = Rules(columns, (), frozenset(held), False, options.exchange)

@@ -68,7 +68,7 @@ def refits(
     def batch(start: int) -> list[Refit]:
         return refitter.run([draw(r) for r in range(start, min(start + LANES, replicates))], penalty)
 
-    jobs = [lambda s=s: batch(s) for s in range(0, replicates, LANES)]  # type: ignore[misc]
+    jobs = [lambda s=s: batch(s) for s in range(0, replicates, LANES)]
     found = run_all(jobs, threads, stop, lambda n: done(min(n * LANES, replicates)), cancel)
     return [refit for some in found for refit in some]
 
@@ -100,7 +100,7 @@ def reculled(
             return Refit(error=NO_EVENTS)
         dealt = np.ascontiguousarray(np.atleast_2d(folds)[:, index])
         if len(dealt) == 1:
-            dealt = np.unique(dealt[0], return_inverse=True)[1][None]
+            dealt = np.unique(dealt[0], return_inverse=True)[1][None].astype(np.int32)
         try:
             found = cull(repeated(refitter.design, index), counts[index], dealt, cancel=stop.is_set, **options)  # type: ignore[arg-type]
         except (FitError, InputError) as error:

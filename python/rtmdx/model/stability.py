@@ -1,6 +1,6 @@
 """Stability: would the same factors be chosen, and the same places be called risky, from other data like these?
 
-A stepwise search answers with one model, however close the race was, and its standard errors know nothing of the search.
+A stepwise search answers with one model, however close the race was, and its standard errors know nothing of that.
 Here whole neighbourhoods are drawn anew, with replacement, and the selection (culling, then stepwise) is repeated on
 each replicate: how often a factor, an operationalization and a reach is chosen; how far its relative risk
 value varies; between which ranks each cell moves.
@@ -96,8 +96,8 @@ class Stability:
     def table(self) -> pd.DataFrame:
         """One row per factor, the most frequent first.
 
-        Columns: factor, label, in_model, frequency, usual (the variable chosen most often), usual_frequency, rrv (of the
-        whole's model), rrv_low, rrv_median, rrv_high (over the refits that chose the factor).
+        Columns: factor, label, in_model, frequency, usual (the variable chosen most often), usual_frequency, rrv (of
+        the whole's model), rrv_low, rrv_median, rrv_high (over the refits that chose the factor).
         """
         import pandas as pd
 
@@ -174,7 +174,8 @@ class Stability:
                 f"{way} The model has no factor; the repetitions chose {self._label(most)} most often "
                 f"({most.frequency:.0%})."
             )
-        said = f"{way} {len(self.sure)} of the model's {n} factors {_is_are(len(self.sure))} chosen in at least 80 % of them"
+        sure = len(self.sure)
+        said = f"{way} {sure} of the model's {n} factors {'is' if sure == 1 else 'are'} chosen in at least 80 % of them"
         if self.doubtful:
             names = _and([f"{self._label(f)} ({f.frequency:.0%})" for f in self.doubtful])
             said += f"; fewer than half chose {names}: other data like these could well have left "
@@ -364,10 +365,6 @@ def _folds(terrain: RiskTerrain, folds: ArrayLike | None) -> NDArray[np.int32]:
         f"the run's folds ({plan.kind}) cannot be made again from the terrain alone.",
         hint="Give the fold of each cell as `folds`, or leave the penalty as it is (recull=False).",
     )
-
-
-def _is_are(n: int) -> str:
-    return "is" if n == 1 else "are"
 
 
 def _and(names: Sequence[str]) -> str:
