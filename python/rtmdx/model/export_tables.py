@@ -53,6 +53,7 @@ def _cells(terrain: RiskTerrain) -> pd.DataFrame:
             "expected": terrain.expected_cells,
             "band": names[terrain.band_index],
             **terrain.posterior_columns,
+            **terrain.rank_columns,
             **{
                 v.name: terrain.design.indicator(c)
                 for c, v in zip(terrain.model.columns, terrain.model.variables, strict=True)

@@ -326,7 +326,7 @@ class RiskTerrain:
 
     @property
     def cells(self) -> gpd.GeoDataFrame:
-        """One square polygon per kept cell: count, score, expected, band, posterior with limits, 0/1 variables."""
+        """One square polygon per kept cell: count, score, expected, band, posterior with limits, ranks, 0/1 columns."""
         import geopandas as gpd
         import shapely
 
@@ -343,7 +343,7 @@ class RiskTerrain:
             "expected": self.expected_cells,
             "band": band,
         }
-        data |= self.posterior_columns
+        data |= self.posterior_columns | self.rank_columns
         for column, v in zip(self.model.columns, self.model.variables, strict=True):
             data[v.name] = self.design.indicator(column)
         boxes = shapely.box(west, north - size, west + size, north)
@@ -360,6 +360,11 @@ class RiskTerrain:
             "posterior_lower": risk.lower_cells,
             "posterior_upper": risk.upper_cells,
         }
+
+    @property
+    def rank_columns(self) -> dict[str, NDArray[np.float64]]:
+        """Rank intervals and top probabilities by cell as they stand in every table; empty without replicates."""
+        return {} if self.resampled is None else self.resampled.columns
 
     @property
     def formula(self) -> str:
