@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.space.grid import Grid
 
-__all__ = ["SHARES", "Stability", "assess_stability", "search_options"]
+__all__ = ["SHARES", "Stability", "assess_stability", "cull_options", "search_options"]
 
 Float = NDArray[np.float64]
 
@@ -262,7 +262,7 @@ def assess_stability(
     if recull:
         all_refits = reculled(
             refitter, terrain.counts, lattice.block, _folds(terrain, folds), draw, replicates,
-            _cull_options(terrain), threads=threads, stop=stop, done=done, cancel=cancel,
+            cull_options(terrain), threads=threads, stop=stop, done=done, cancel=cancel,
         )  # fmt: skip
     else:
         start = Penalty(culling.penalty, culling.ridge, culling.lambda_max, culling.coefficients)
@@ -323,7 +323,8 @@ def search_options(terrain: RiskTerrain) -> SearchOptions:
     return SearchOptions(tuple(terrain.selection.models), forced, bool(dict(spec).get("exchange", False)))
 
 
-def _cull_options(terrain: RiskTerrain) -> CullOptions:
+def cull_options(terrain: RiskTerrain) -> CullOptions:
+    """The culling options a terrain was made with, from its study."""
     spec = dict(dict(terrain.config).get("model") or {})
     names = ("ridge", "mixing", "n_penalties", "rule")
     return {name: spec[name] for name in names if spec.get(name) is not None}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rtmdx.model.diagnostics import Diagnostics
     from rtmdx.model.families import CountModel
     from rtmdx.model.fold_plan import FoldPlan
+    from rtmdx.model.fold_stability import FoldStability
     from rtmdx.model.posterior import PosteriorRisk
     from rtmdx.model.stability import Stability
     from rtmdx.model.stepwise import StepwiseResult
@@ -448,6 +449,18 @@ class RiskTerrain:
             self, replicates=replicates, block=block, scheme=scheme, seed=seed, recull=recull, folds=folds, level=level,
             shares=shares, threads=threads, progress=progress, cancel=cancel,
         )  # fmt: skip
+
+    def fold_stability(self, **options: Any) -> FoldStability:
+        """Repeat the selection with folds from other seeds and of other kinds: what does the deal of the folds decide?
+
+        Takes the options of `rtmdx.model.fold_stability.assess_fold_stability`: ``seeds`` (0 to 9), ``kinds``
+        ("stratified", "spatial": shifted blocks twice the largest influence wide), ``k``, ``threads``, ``progress``,
+        ``cancel``. Each seed of each kind costs a whole culling. Raises InputError for options out of range, FitError
+        where no selection could be fitted.
+        """
+        from rtmdx.model.fold_stability import assess_fold_stability
+
+        return assess_fold_stability(self, **options)
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write score, expected count, posterior and events per cell as one Zarr store plain xarray opens."""
