@@ -252,6 +252,7 @@ class _Progress:
         "culling": "Culling variables",
         "stepwise": "Selecting the model",
         "terrain": "Risk terrain",
+        "stability": "Repeating the selection",
         "outputs": "Writing outputs",
     }
 

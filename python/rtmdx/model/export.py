@@ -250,9 +250,8 @@ def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, over
     """Write the terrain as a GeoPackage.
 
     Layers: ``cells`` (a square per kept cell with count, score, expected, band, exposure where the study
-    names one, where it asks for it posterior, posterior_lower and posterior_upper, and the model's 0/1
-    variables), and the tables
-    ``model``, ``factors`` and ``provenance`` (key, value).
+    names one, where it asks for them posterior, posterior_lower and posterior_upper, and rank_low to p_top_10,
+    and the model's 0/1 variables), and the tables ``model``, ``factors`` and ``provenance`` (key, value).
 
     Raises
     ------

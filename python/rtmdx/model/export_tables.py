@@ -54,6 +54,7 @@ def _cells(terrain: RiskTerrain) -> pd.DataFrame:
             "band": names[terrain.band_index],
             **terrain.exposure_columns,
             **terrain.posterior_columns,
+            **terrain.rank_columns,
             **{
                 v.name: terrain.design.indicator(c)
                 for c, v in zip(terrain.model.columns, terrain.model.variables, strict=True)

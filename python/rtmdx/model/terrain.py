@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from rtmdx.model.diagnostics import Diagnostics
     from rtmdx.model.families import CountModel
     from rtmdx.model.fold_plan import FoldPlan
+    from rtmdx.model.fold_stability import FoldStability
     from rtmdx.model.posterior import PosteriorRisk
+    from rtmdx.model.stability import Stability
     from rtmdx.model.stepwise import StepwiseResult
     from rtmdx.space.exposure import Exposure
 
@@ -154,6 +156,8 @@ class RiskTerrain:
         What to expect of the next period, as the study asks for it; `posterior` makes others.
     exposure : Exposure or None
         What events can happen to, per cell, where the study names it.
+    resampled : Stability or None
+        How the selection and the ranks vary over replicates, where the study asks for it; `stability` computes it.
     """
 
     title: str
@@ -179,6 +183,7 @@ class RiskTerrain:
     fold_plan: FoldPlan | None = None
     posterior_risk: PosteriorRisk | None = None
     exposure: Exposure | None = None
+    resampled: Stability | None = None
 
     @property
     def model(self) -> CountModel:
@@ -328,7 +333,7 @@ class RiskTerrain:
 
     @property
     def cells(self) -> gpd.GeoDataFrame:
-        """One square polygon per kept cell: count, score, expected, band, posterior with limits, 0/1 variables."""
+        """One square polygon per kept cell: count, score, expected, band, posterior with limits, ranks, 0/1 columns."""
         import geopandas as gpd
         import shapely
 
@@ -345,7 +350,7 @@ class RiskTerrain:
             "expected": self.expected_cells,
             "band": band,
         }
-        data |= self.exposure_columns | self.posterior_columns
+        data |= self.exposure_columns | self.posterior_columns | self.rank_columns
         for column, v in zip(self.model.columns, self.model.variables, strict=True):
             data[v.name] = self.design.indicator(column)
         boxes = shapely.box(west, north - size, west + size, north)
@@ -369,6 +374,11 @@ class RiskTerrain:
         }
 
     @property
+    def rank_columns(self) -> dict[str, NDArray[np.float64]]:
+        """Rank intervals and top probabilities by cell as they stand in every table; empty without replicates."""
+        return {} if self.resampled is None else self.resampled.columns
+
+    @property
     def formula(self) -> str:
         """Raster-calculator formula of the relative risk score, before scaling the lowest cell to 1."""
         terms = [
@@ -387,6 +397,81 @@ class RiskTerrain:
         from rtmdx.model.diagnostics import diagnose
 
         return diagnose(self, **options)
+
+    def stability(
+        self,
+        replicates: int = 100,
+        *,
+        block: float | None = None,
+        scheme: Literal["bootstrap", "half"] = "bootstrap",
+        seed: int = 0,
+        recull: bool = False,
+        folds: ArrayLike | None = None,
+        level: float = 0.9,
+        shares: Sequence[float] = (0.01, 0.05, 0.1),
+        threads: int = 1,
+        progress: Callable[[str, int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Stability:
+        """Repeat the selection on resampled blocks of cells: how sure are its factors, and the cells' ranks?
+
+        Parameters
+        ----------
+        replicates : int
+            At least 2.
+        block : float, optional
+            Side of a block, CRS units; by default twice the largest influence (`suggest_block`).
+        scheme : {"bootstrap", "half"}
+            Draw as many blocks as there are, with replacement, or half of them without.
+        seed : int
+            Every replicate has a seed of its own, spawned from it.
+        recull : bool
+            Choose the penalty by cross-validation in every replicate, as slow as that many runs. By default the
+            penalty is the run's, and culling and stepwise are repeated.
+        folds : int array, shape (n_cells,) or (n_repeats, n_cells), optional
+            Folds for `recull`; by default the run's, if stratified or spatial.
+        level : float
+            Probability of the intervals.
+        shares : sequence of float
+            Shares of the cells that count as the top.
+        threads : int
+            The result is the same for any number.
+        progress : callable, optional
+            Called as ``progress("stability", done, replicates)`` in the caller's thread.
+        cancel : callable, optional
+            Asked often; true stops.
+
+        Returns
+        -------
+        Stability
+
+        Raises
+        ------
+        InputError
+            An argument is out of range, the area is one block, or the run's folds cannot be made again.
+        FitError
+            No replicate could be fitted.
+        Cancelled
+            `cancel` returned true.
+        """
+        from rtmdx.model.stability import assess_stability
+
+        return assess_stability(
+            self, replicates=replicates, block=block, scheme=scheme, seed=seed, recull=recull, folds=folds, level=level,
+            shares=shares, threads=threads, progress=progress, cancel=cancel,
+        )  # fmt: skip
+
+    def fold_stability(self, **options: Any) -> FoldStability:
+        """Repeat the selection with folds from other seeds and of other kinds: what does the deal of the folds decide?
+
+        Takes the options of `rtmdx.model.fold_stability.assess_fold_stability`: ``seeds`` (0 to 9), ``kinds``
+        ("stratified", "spatial": shifted blocks twice the largest influence wide), ``k``, ``threads``, ``progress``,
+        ``cancel``. Each seed of each kind costs a whole culling. Raises InputError for options out of range, FitError
+        where no selection could be fitted.
+        """
+        from rtmdx.model.fold_stability import assess_fold_stability
+
+        return assess_fold_stability(self, **options)
 
     def to_zarr(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write score, expected count, posterior and events per cell as one Zarr store plain xarray opens."""

@@ -19,6 +19,7 @@ from rtmdx.report.folds import fold_table
 from rtmdx.report.maps import COUNTS, RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import count, number, percent, plural, tidy
 from rtmdx.report.posterior import posterior_section
+from rtmdx.report.stability import stability_section
 from rtmdx.report.terminal import FAMILIES
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _page(terrain: RiskTerrain) -> dict[str, Any]:
         "posterior": posterior_section(terrain, canvas),
         "validity": _validity(terrain),
         "diagnostics": diagnostics_section(terrain),
+        "stability": stability_section(terrain),
         "inputs": rows.input_rows(terrain),
         "factors": rows.factor_rows(terrain),
         "variables": rows.variable_groups(terrain),

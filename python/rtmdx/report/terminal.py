@@ -74,6 +74,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
                 _note_baseline(console, judged)
             break
     _print_diagnostics(console, result.get("diagnostics"))
+    _print_stability(console, result.get("stability"))
     for finding in result["findings"]:
         console.print(f"[yellow]note:[/] {escape(finding['where'])}: {escape(finding['message'])}", highlight=False)
 
@@ -228,6 +229,16 @@ def _print_diagnostics(console: Console, found: dict[str, Any] | None) -> None:
     for comparison in found["comparisons"]:
         said = next(s for s in found["statements"] if s["code"] == f"comparison-{comparison['kind']}")
         console.print(escape(said["message"]), highlight=False)
+
+
+def _print_stability(console: Console, found: dict[str, Any] | None) -> None:
+    """Say how often the selection came out alike, where it was repeated."""
+    if not found:
+        return
+    console.print()
+    console.print(f"Stability: {escape(found['sentence'])}", highlight=False)
+    tops = ", ".join(f"{t['cells']:,} of the top {100 * t['share']:g} %" for t in found["surely_top"])
+    console.print(f"[dim]Cells there in at least 90 % of the repetitions: {tops}.[/]", highlight=False)
 
 
 def _note_baseline(console: Console, judged: list[dict[str, Any]]) -> None:

@@ -200,6 +200,7 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
                 "fitted": [v.to_dict() for v in terrain.fitted],
                 "holdout": [v.to_dict() for v in terrain.holdout],
             },
+            "stability": None if terrain.resampled is None else terrain.resampled.to_dict(),
             "diagnostics": None if terrain.diagnosed is None else terrain.diagnosed.to_dict(),
             "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in terrain.findings],
             "provenance": terrain.provenance,

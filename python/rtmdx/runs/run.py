@@ -24,6 +24,7 @@ from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, requir
 from rtmdx.runs.folds import make_folds
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
+from rtmdx.runs.stability import resampled
 from rtmdx.runs.study import Study
 from rtmdx.space.density import density_array
 from rtmdx.space.layers import Events, Finding
@@ -65,7 +66,8 @@ def run(
         Bytes; the run is refused before it starts when its estimate is larger. 80 % of the
         available memory by default.
     progress : callable, optional
-        Called as ``progress(stage, done, total)``; stages are layers, surfaces, culling, stepwise, terrain.
+        Called as ``progress(stage, done, total)``; stages are layers, surfaces, culling, stepwise, terrain,
+        and stability where the study asks for it.
     cancel : callable, optional
         Asked often; when it returns True, `rtmdx.errors.Cancelled` is raised.
 
@@ -210,6 +212,7 @@ def fit(
     terrain = replace(terrain, posterior_risk=posterior, fitted=fitted, holdout=holdout)
     compared = dict([_kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
     terrain = diagnosed(terrain, study, inputs, scores=compared, cancel=cancel)
+    terrain = resampled(terrain, study, folds, threads=n_threads, progress=progress, cancel=cancel)
     for finding in terrain.findings:
         _log.warning("%s: %s", finding.where, finding.message)
     if progress is not None:
