@@ -150,7 +150,9 @@ def assess_fold_stability(
     done(0)
     all_refits = run_all(jobs, threads, stop, done, cancel)
     n = len(seeds)
-    refits = {kind: tuple(all_refits[i * n : (i + 1) * n]) for i, kind in enumerate(kinds)}
+    refits: dict[str, tuple[Refit, ...]] = {
+        kind: tuple(all_refits[i * n : (i + 1) * n]) for i, kind in enumerate(kinds)
+    }
     model = dict(zip(terrain.model.columns, terrain.model.coefficients.tolist(), strict=True))
 
     def count(some: Sequence[Refit]) -> Frequencies:
