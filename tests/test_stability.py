@@ -1,0 +1,61 @@
+"""Refits to weighted cells, and ranks over models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtmdx.errors import InputError
+from rtmdx.model.culling import cull
+from rtmdx.model.folds import stratified_folds
+from rtmdx.model.ranks import ScoreModel, rank_summary
+from rtmdx.model.refit import NO_EVENTS, Penalty, Refitter, SearchOptions
+from rtmdx.model.replicates import repeated
+from rtmdx.model.resampling import draw_blocks, spatial_blocks
+from rtmdx.model.rows import tabulate
+from rtmdx.model.stepwise import stepwise
+from stats_designs import dense, random_design, simulate
+
+
+def test_weights_are_repeats_and_weights_of_one_are_the_plain_fit() -> None:
+    rng = np.random.default_rng(3)
+    design = random_design(rng, 1500, 4)
+    y = simulate(rng, design, {1: 0.9, 8: 0.7}, dispersion=0.5)
+    c = cull(design, y, stratified_folds(y, 5, seed=1))
+    p = Penalty(c.penalty, c.ridge, c.lambda_max, c.coefficients)
+    refit = Refitter(design, y, np.arange(1500), SearchOptions())
+    plain = stepwise(design, y, c.selected).model
+    w = rng.integers(0, 3, 1500)
+    index = np.repeat(np.arange(1500), w)
+    one, weighted, empty = refit.run([np.ones(1500, np.int64), w, np.where(y > 0, 0, 1)], p)
+    assert one.culled == c.selected
+    assert one.columns == plain.columns
+    np.testing.assert_array_equal(one.coefficients, plain.coefficients)
+    copies = Refitter(repeated(design, index), y[index], np.arange(len(index)), SearchOptions())
+    (other,) = copies.run([np.ones(len(index), np.int64)], p)
+    assert weighted.culled == other.culled
+    assert weighted.columns == other.columns
+    np.testing.assert_array_equal(weighted.coefficients, other.coefficients)
+    assert empty.error == NO_EVENTS
+
+
+def test_ranks_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(4)
+    design = random_design(rng, 400, 3)
+    models = [ScoreModel((0, 7), np.array([0.5, b])) for b in (0.2, 0.5, 0.9)]
+    found = rank_summary(tabulate(design, np.zeros(400)), models, level=0.8, shares=(0.1,), threads=2)
+    ranks, top = [], np.zeros(400)
+    for m in models:
+        s = np.round(dense(design, m.columns) @ m.coefficients, 12)
+        above, ties = (s[None] > s[:, None]).sum(1), (s[None] == s[:, None]).sum(1)
+        ranks.append(above + (ties + 1) / 2)
+        top += np.clip((40 - above) / ties, 0, 1) / 3
+    np.testing.assert_allclose(found.median, np.median(ranks, axis=0))
+    np.testing.assert_allclose(found.top[0], top)
+
+
+def test_blocks() -> None:
+    with pytest.raises(InputError, match="one block"):
+        spatial_blocks([0, 1], [0, 1], 2)
+    assert draw_blocks(9, 1, 0).sum() == 9
+    assert draw_blocks(9, 1, 0, "half").sum() == 4
