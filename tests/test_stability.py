@@ -15,6 +15,7 @@ from rtmdx.model.resampling import draw_blocks, spatial_blocks
 from rtmdx.model.rows import tabulate
 from rtmdx.model.stepwise import stepwise
 from stats_designs import dense, random_design, simulate
+from terrain_fixture import make_terrain
 
 
 def test_weights_are_repeats_and_weights_of_one_are_the_plain_fit() -> None:
@@ -59,3 +60,12 @@ def test_blocks() -> None:
         spatial_blocks([0, 1], [0, 1], 2)
     assert draw_blocks(9, 1, 0).sum() == 9
     assert draw_blocks(9, 1, 0, "half").sum() == 4
+
+
+def test_no_bit_depends_on_threads() -> None:
+    terrain = make_terrain(rows=30, cols=40)
+    one, *others = [terrain.stability(6, seed=2, threads=n) for n in (1, 2, 7)]
+    for other in others:
+        assert other.to_dict() == one.to_dict()
+        for name, values in one.columns.items():
+            np.testing.assert_array_equal(other.columns[name], values)
