@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtmdx.errors import InputError
+import small_city
+from rtmdx.errors import Cancelled, InputError, StudyError
 from rtmdx.model.culling import cull
 from rtmdx.model.folds import stratified_folds
 from rtmdx.model.ranks import ScoreModel, rank_summary
@@ -14,6 +15,8 @@ from rtmdx.model.replicates import repeated
 from rtmdx.model.resampling import draw_blocks, spatial_blocks
 from rtmdx.model.rows import tabulate
 from rtmdx.model.stepwise import stepwise
+from rtmdx.runs.run import run
+from rtmdx.runs.study import Study
 from stats_designs import dense, random_design, simulate
 from terrain_fixture import make_terrain
 
@@ -69,3 +72,43 @@ def test_no_bit_depends_on_threads() -> None:
         assert other.to_dict() == one.to_dict()
         for name, values in one.columns.items():
             np.testing.assert_array_equal(other.columns[name], values)
+
+
+def test_a_study_asks_for_it_and_every_output_has_it(tmp_path) -> None:
+    plain = small_city.study()
+    asked = small_city.study(stability={"replicates": 6})
+    assert Study.from_dict(small_city.study(stability={"replicates": 0})).id == Study.from_dict(plain).id
+    with pytest.raises(StudyError, match="at least 2"):
+        Study.from_dict(small_city.study(stability={"replicates": 1}))
+    small_city.write(tmp_path)
+    terrain = run(Study.from_dict(asked), data=tmp_path, threads=2)
+    found = terrain.resampled
+    assert found is not None
+    assert found.replicates == 6
+    assert set(found.table["factor"]) == {f.name for f in terrain.factors}
+    assert found.table["frequency"].between(0, 1).all()
+    assert (found.rank_low <= found.rank_median).all()
+    assert (found.rank_median <= found.rank_high).all()
+    assert found.p_top.sum(axis=1) == pytest.approx([s * terrain.grid.n_cells for s in found.shares], rel=0.02)
+    assert {"rank_low", "rank_high", "p_top_1"} <= set(terrain.cells.columns)
+    terrain.report(tmp_path / "report.html")
+    assert '<section id="stability">' in (tmp_path / "report.html").read_text()
+
+
+def test_it_can_be_cancelled() -> None:
+    with pytest.raises(Cancelled):
+        make_terrain(rows=30, cols=40).stability(20, cancel=lambda: True)
+
+
+def test_planted_factors_come_back_and_noise_seldom_does() -> None:
+    rng = np.random.default_rng(11)
+    design = random_design(rng, 4000, 6)
+    y = simulate(rng, design, {1: 1.0, 8: 0.9}, base=0.3)
+    c = cull(design, y, stratified_folds(y, 5, seed=1))
+    refit = Refitter(design, y, np.arange(4000), SearchOptions())
+    penalty = Penalty(c.penalty, c.ridge, c.lambda_max, c.coefficients)
+    weights = [rng.multinomial(4000, np.full(4000, 1 / 4000)) for _ in range(12)]
+    models = [m for start in range(0, 12, 4) for m in refit.run(weights[start : start + 4], penalty)]
+    factors = [{design.variables[j].factor for j in m.columns} for m in models]
+    assert all({0, 1} <= f for f in factors)
+    assert sum(len(f - {0, 1}) for f in factors) <= 12
