@@ -48,20 +48,26 @@ stats = Extension(
     language="c++",
 )
 
-counts = Extension(
-    "rtmdx._counts",
-    sources=["ext/_counts.pyx"],
-    depends=["ext/_counts.pyx"],
-    include_dirs=[numpy.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-    extra_compile_args=[f for f in FLAGS if f != "-Wextra"],
-)
+
+
+def loops(name: str, language: str = "c") -> Extension:
+    """A Cython module of its own."""
+    return Extension(
+        f"rtmdx.{name}",
+        sources=[f"ext/{name}.pyx"],
+        depends=[f"ext/{name}.pyx"],
+        include_dirs=[numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        extra_compile_args=[*(f for f in FLAGS if f != "-Wextra"), *(CXX if language == "c++" else [])],
+        language=language,
+    )
+
 
 setup(
     ext_modules=[
         engine,
         *cythonize(
-            [stats, counts],
+            [stats, loops("_rows", "c++"), loops("_counts")],
             build_dir="build/cython",
             language_level=3,
             compiler_directives={"boundscheck": DEBUG},

@@ -7,24 +7,21 @@ validates them once) and sums in a fixed order, so equal inputs give equal bits.
 
 Words
 -----
-A *row* is a set of cells whose codes agree in every block. The effective codes of several blocks
-are packed, mixed-radix, into one *word*; ``words[w, i]`` is the value of word ``w`` in row ``i`` and
+Codes come packed into words (ext/_rows.pyx): ``words[w, i]`` is the value of word ``w`` in row ``i`` and
 ``offsets[w]`` the place of its value 0 in a table over all words. A linear predictor is then one
 table look-up per word, and a gradient one histogram per word.
 
 Lanes
 -----
 Four fits (the folds of a cross-validation) ride in one pass: a row, a table entry and a histogram
-entry hold four numbers. The two loops over all rows, `lane_means` and `lane_histogram`, are C++
-(engine/src/code_sums.cpp), where the compiler keeps four doubles in a register.
+entry hold four numbers. The loops over rows are C++ (engine/src/code_sums.cpp), where the compiler keeps
+four doubles in a register.
 """
 
 import numpy as np
 
-cimport cython
-from libc.math cimport exp, fabs, sqrt
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.math cimport fabs, sqrt
+from libc.stdint cimport int32_t, int64_t, uint16_t
 
 
 cdef extern from "rtmdx/code_sums.hpp" namespace "rtmdx" nogil:
@@ -40,16 +37,16 @@ cdef extern from "rtmdx/code_sums.hpp" namespace "rtmdx" nogil:
     void c_lane_histogram "rtmdx::lane_histogram"(
         const PackedRows &rows, const double *weight, double *hist) except +
 
-    cdef cppclass LaneExposure[Real]:
+    cdef cppclass LaneExposure[Amount]:
         const double *exposure
-        const Real *group[4]
+        const Amount *group[4]
         double share[4]
 
-    void c_lane_exposures "rtmdx::lane_exposures"[Real](
-        const LaneExposure[Real] &of, const int32_t *pattern, int64_t n_rows, int64_t n_patterns,
+    void c_lane_exposures "rtmdx::lane_exposures"[Amount](
+        const LaneExposure[Amount] &of, const int32_t *pattern, int64_t n_rows, int64_t n_patterns,
         double *out, double *whole) except +
-    void c_lane_histogram_of "rtmdx::lane_histogram_of"[Real](
-        const PackedRows &rows, const int32_t *pattern, const double *value, const LaneExposure[Real] &of,
+    void c_lane_histogram_of "rtmdx::lane_histogram_of"[Amount](
+        const PackedRows &rows, const int32_t *pattern, const double *value, const LaneExposure[Amount] &of,
         double *hist) except +
 
     cdef struct Unpacking:
@@ -59,178 +56,8 @@ cdef extern from "rtmdx/code_sums.hpp" namespace "rtmdx" nogil:
         const int32_t *codes
 
     void c_lane_joint "rtmdx::lane_joint"(
-        const PackedRows &rows, const Unpacking &unpacking, const double *weight, int64_t largest,
-        double *scratch, double *joint) except +
-
-
-# ---------------------------------------------------------------------------------- rows and words
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class RowIndex:
-    """Numbers distinct rows of codes in order of first appearance, chunk by chunk."""
-
-    cdef readonly Py_ssize_t n_blocks
-    cdef Py_ssize_t n_rows, capacity
-    cdef object rows_array, hash_array, table_array
-
-    def __init__(self, Py_ssize_t n_blocks):
-        self.n_blocks = n_blocks
-        self.n_rows = 0
-        self.capacity = 1024
-        self.rows_array = np.empty((512, n_blocks), np.uint8)
-        self.hash_array = np.empty(512, np.uint64)
-        self.table_array = np.full(self.capacity, -1, np.int32)
-
-    def add(self, const uint8_t[:, ::1] codes):
-        """Return the number of each line of `codes` (n, n_blocks), int32."""
-        cdef Py_ssize_t n = codes.shape[0], n_blocks = self.n_blocks, i, b, start = 0, room
-        cdef int32_t other
-        cdef uint64_t slot, h, mask
-        out = np.empty(n, np.int32)
-        cdef int32_t[::1] row = out
-        cdef int32_t[::1] table
-        cdef uint8_t[:, ::1] rows
-        cdef uint64_t[::1] hashes
-        cdef Py_ssize_t n_rows
-        while start < n:
-            if 2 * (self.n_rows + 1) > self.capacity:
-                self._grow()
-            table, rows, hashes = self.table_array, self.rows_array, self.hash_array
-            n_rows, mask, room = self.n_rows, self.capacity - 1, self.capacity // 2
-            with nogil:
-                for i in range(start, n):
-                    h = hash_row(&codes[i, 0], n_blocks)
-                    slot = h & mask
-                    while True:
-                        other = table[slot]
-                        if other < 0 or (
-                            hashes[other] == h and memcmp(&codes[i, 0], &rows[other, 0], n_blocks) == 0
-                        ):
-                            break
-                        slot = (slot + 1) & mask
-                    if other < 0:
-                        if n_rows == room:
-                            break
-                        other = <int32_t>n_rows
-                        table[slot] = other
-                        memcpy(&rows[other, 0], &codes[i, 0], n_blocks)
-                        hashes[other] = h
-                        n_rows += 1
-                    row[i] = other
-                else:
-                    i = n
-            self.n_rows = n_rows
-            start = i
-        return out
-
-    def _grow(self):
-        cdef Py_ssize_t i
-        cdef uint64_t slot, mask = 2 * self.capacity - 1
-        rows = np.empty((self.capacity, self.n_blocks), np.uint8)
-        rows[:self.n_rows] = self.rows_array[:self.n_rows]
-        hashes = np.empty(self.capacity, np.uint64)
-        hashes[:self.n_rows] = self.hash_array[:self.n_rows]
-        self.rows_array, self.hash_array, self.capacity = rows, hashes, 2 * self.capacity
-        self.table_array = np.full(self.capacity, -1, np.int32)
-        cdef int32_t[::1] table = self.table_array
-        cdef uint64_t[::1] h = hashes
-        with nogil:
-            for i in range(self.n_rows):
-                slot = h[i] & mask
-                while table[slot] >= 0:
-                    slot = (slot + 1) & mask
-                table[slot] = <int32_t>i
-
-    def finish(self):
-        """Return the distinct rows (n_rows, n_blocks) and their hashes, which depend on the codes alone."""
-        return self.rows_array[:self.n_rows], self.hash_array[:self.n_rows]
-
-
-cdef inline uint64_t hash_row(const uint8_t *codes, Py_ssize_t n) noexcept nogil:
-    cdef uint64_t h = <uint64_t>0x9e3779b97f4a7c15, word
-    cdef Py_ssize_t b = 0
-    while b + 8 <= n:
-        memcpy(&word, codes + b, 8)
-        h = (h ^ word) * <uint64_t>0xff51afd7ed558ccd
-        h ^= h >> 32
-        b += 8
-    while b < n:
-        h = (h ^ codes[b]) * <uint64_t>0xc4ceb9fe1a85ec53
-        h ^= h >> 29
-        b += 1
-    h *= <uint64_t>0xff51afd7ed558ccd
-    return h ^ (h >> 33)
-
-
-def collapse_rows(const uint8_t[:, ::1] codes):
-    """Number the distinct rows of `codes` in order of first appearance.
-
-    Parameters
-    ----------
-    codes : uint8 array, shape (n_cells, n_blocks)
-
-    Returns
-    -------
-    row : int32 array, shape (n_cells,)
-        The number of each cell's row.
-    first : int32 array, shape (n_rows,)
-        The first cell of each row.
-    """
-    cdef Py_ssize_t n = codes.shape[0], i
-    cdef int32_t seen = 0
-    if n == 0 or codes.shape[1] == 0:
-        return np.zeros(n, np.int32), np.zeros(min(n, 1), np.int32)
-    index = RowIndex(codes.shape[1])
-    row_array = index.add(codes)
-    cdef int32_t[::1] row = row_array
-    first_array = np.empty(len(index.finish()[1]), np.int32)
-    cdef int32_t[::1] first = first_array
-    with nogil:
-        for i in range(n):
-            if row[i] == seen:
-                first[seen] = <int32_t>i
-                seen += 1
-    return row_array, first_array
-
-
-def build_words(
-    const uint8_t[:, ::1] codes,
-    const int32_t[::1] blocks,
-    const int32_t[::1] word_of,
-    const uint16_t[:, ::1] digits,
-    uint16_t[:, ::1] words,
-):
-    """Fill `words` (n_words, n_rows): the sum of the packed digits of each word's blocks.
-
-    Parameters
-    ----------
-    codes : uint8 array, shape (n_blocks, n_rows)
-    blocks, word_of : int32 arrays, shape (n_used,)
-        The blocks used, in order, and the word each goes to (never decreasing).
-    digits : uint16 array, shape (n_used, 256)
-        Effective code times the block's stride in its word.
-    words : uint16 array, shape (n_words, n_rows)
-        Output.
-    """
-    cdef Py_ssize_t n = codes.shape[1], u, i
-    cdef int32_t last = -1
-    cdef const uint8_t *c
-    cdef const uint16_t *d
-    cdef uint16_t *w
-    with nogil:
-        for u in range(blocks.shape[0]):
-            c = &codes[blocks[u], 0]
-            d = &digits[u, 0]
-            w = &words[word_of[u], 0]
-            if word_of[u] != last:
-                last = word_of[u]
-                for i in range(n):
-                    w[i] = d[c[i]]
-            else:
-                for i in range(n):
-                    w[i] += d[c[i]]
+        const PackedRows &rows, const Unpacking &unpacking, const double *weight, int64_t word,
+        int64_t largest, double *scratch, double *joint) except +
 
 
 # ------------------------------------------------------------------------------------------- lanes
@@ -287,51 +114,54 @@ def lane_histogram(
         c_lane_histogram(rows, &weight[0, 0], &hist[0, 0])
 
 
-ctypedef fused Real:
-    float
-    double
+ctypedef fused Amount:
+    uint16_t
+    int32_t
+    int64_t
 
 
-def lane_exposures(
-    const double[::1] exposure, const Real[:, ::1] groups, const int32_t[::1] group, const double[::1] share,
-    const int32_t[::1] pattern, double[:, ::1] out, double[::1] whole,
+cdef LaneExposure[Amount] lane_exposure_of(
+    const double[::1] exposure, const Amount[:, ::1] groups, const int32_t[::1] group, const double[::1] share
 ):
-    """Sum what the lanes are fitted to by pattern: fill `out` (n_patterns, 4), and `whole` with all exposure.
-
-    Lane f is fitted to ``share[f] * exposure - groups[group[f]]``, without the last where ``group[f] < 0``.
-    """
-    cdef LaneExposure[Real] of
+    """Point at what the lanes are fitted to: ``share * exposure - groups[group]``, without the last where group < 0."""
+    cdef LaneExposure[Amount] of
     cdef int f
-    if exposure.shape[0] == 0:
-        out[:, :] = 0.0
-        whole[:] = 0.0
-        return
     of.exposure = &exposure[0]
     for f in range(4):
         of.group[f] = &groups[group[f], 0] if group[f] >= 0 else NULL
         of.share[f] = share[f]
+    return of
+
+
+def lane_exposures(
+    const double[::1] exposure, const Amount[:, ::1] groups, const int32_t[::1] group, const double[::1] share,
+    const int32_t[::1] pattern, double[:, ::1] out, double[::1] whole,
+):
+    """Sum what the lanes are fitted to by pattern: fill `out` (n_patterns, 4), and `whole` with all exposure."""
+    cdef LaneExposure[Amount] of
+    if exposure.shape[0] == 0:
+        out[:, :] = 0.0
+        whole[:] = 0.0
+        return
+    of = lane_exposure_of(exposure, groups, group, share)
     with nogil:
         c_lane_exposures(of, &pattern[0], exposure.shape[0], out.shape[0], &out[0, 0], &whole[0])
 
 
 def lane_histogram_of(
     const uint16_t[:, ::1] words, const int32_t[::1] offsets, const int32_t[::1] pattern, const double[:, ::1] value,
-    const double[::1] exposure, const Real[:, ::1] groups, const int32_t[::1] group, const double[::1] share,
+    const double[::1] exposure, const Amount[:, ::1] groups, const int32_t[::1] group, const double[::1] share,
     double[:, ::1] hist,
 ):
     """Fill `hist` (n_entries, 4) with sums of the lanes' exposure times ``value[pattern[i]]``, by word and value."""
     cdef PackedRows rows
-    cdef LaneExposure[Real] of
-    cdef int f
+    cdef LaneExposure[Amount] of
     rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
     if rows.n_words == 0 or rows.n_rows == 0:
         hist[:, :] = 0.0
         return
     rows.words, rows.offsets = &words[0, 0], &offsets[0]
-    of.exposure = &exposure[0]
-    for f in range(4):
-        of.group[f] = &groups[group[f], 0] if group[f] >= 0 else NULL
-        of.share[f] = share[f]
+    of = lane_exposure_of(exposure, groups, group, share)
     with nogil:
         c_lane_histogram_of(rows, &pattern[0], &value[0, 0], of, &hist[0, 0])
 
@@ -424,20 +254,21 @@ def lane_joint(
     const int32_t[::1] width,
     const int32_t[::1] codes,
     const double[:, ::1] weight,
+    Py_ssize_t word,
     double[:, :, ::1] joint,
 ):
-    """Fill ``joint[a, b]`` (n_codes, n_codes, 4): the sums of `weight` over the rows that have codes a and b.
+    """Add to ``joint[a, b]`` (n_codes, n_codes, 4) the sums of `weight` over the rows that have codes a and b.
 
-    Word w's values unpack to the codes at ``place[start[w] + value * width[w]]`` and the ``width[w] - 1`` after it;
-    its blocks' codes are ``codes[w] .. codes[w + 1] - 1``.
+    a are the codes of `word`, b those of it and of the words after it, so that all words together fill what is
+    above the diagonal. Word w's values unpack to the codes at ``place[start[w] + value * width[w]]`` and the
+    ``width[w] - 1`` after it; its blocks' codes are ``codes[w] .. codes[w + 1] - 1``.
     """
     cdef PackedRows rows
     cdef Unpacking unpacking
     cdef int64_t largest = 0
     cdef Py_ssize_t w
     rows.n_words, rows.n_rows = words.shape[0], words.shape[1]
-    if rows.n_words == 0 or rows.n_rows == 0:
-        joint[:, :, :] = 0.0
+    if rows.n_rows == 0:
         return
     for w in range(words.shape[0]):
         largest = max(largest, offsets[w + 1] - offsets[w])
@@ -446,7 +277,7 @@ def lane_joint(
     unpacking.place, unpacking.start = &place[0], &start[0]
     unpacking.width, unpacking.codes = &width[0], &codes[0]
     with nogil:
-        c_lane_joint(rows, unpacking, &weight[0, 0], largest, &scratch[0], &joint[0, 0, 0])
+        c_lane_joint(rows, unpacking, &weight[0, 0], word, largest, &scratch[0], &joint[0, 0, 0])
 
 
 def decode_joint(
@@ -455,7 +286,8 @@ def decode_joint(
 ):
     """Fill ``out[j, k] = sum over rows of weight_i x_ij x_ik`` of one lane from the joint sums by codes.
 
-    Block b has the codes ``codes[b] .. codes[b + 1] - 1`` and the variables ``starts[b] .. starts[b + 1] - 1``.
+    Only what is above the diagonal of `joint` is read. Block b has the codes ``codes[b] .. codes[b + 1] - 1`` and
+    the variables ``starts[b] .. starts[b + 1] - 1``.
     """
     cdef Py_ssize_t n_blocks = starts.shape[0] - 1, a, b, c, d, v, u
     cdef double t

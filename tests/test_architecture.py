@@ -41,7 +41,9 @@ def test_wings_import_downward(wing: str) -> None:
 
 def test_nothing_else_at_the_root_of_the_package() -> None:
     names = {
-        p.name for p in PACKAGE.iterdir() if not p.name.startswith(("__pycache__", "_engine", "_stats", "_counts"))
+        p.name
+        for p in PACKAGE.iterdir()
+        if not p.name.startswith(("__pycache__", "_engine", "_rows", "_stats", "_counts"))
     }
     assert names == {"__init__.py", "errors.py", "cli.py", "py.typed", "demo", *ORDER}
 

@@ -15,8 +15,8 @@ from rtmdx.model.culling import CullingResult, cull
 from rtmdx.model.design import Block, Design
 from rtmdx.model.folds import stratified_folds
 from rtmdx.model.penalized import LaneSolver
-from rtmdx.model.rows import tabulate
 from rtmdx.model.stepwise import stepwise
+from rtmdx.model.tabulate import tabulate
 from stats_designs import binary_design, dense, objective, random_design, simulate
 
 

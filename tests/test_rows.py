@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from rtmdx import _stats
 from rtmdx.errors import InputError
-from rtmdx.model.culling import CullingResult, cull, cull_table
+from rtmdx.model.culling import CullingOptions, CullingResult, cull, cull_table
 from rtmdx.model.design import Block, Design
 from rtmdx.model.folds import stratified_folds
-from rtmdx.model.rows import RowTable, check_exposure, exposure_unit, merge_tables, tabulate
+from rtmdx.model.rows import RowTable, exposure_unit
 from rtmdx.model.stepwise import stepwise, stepwise_entries
+from rtmdx.model.tabulate import check_exposure, merge_tables, tabulate
 from rtmdx.model.words import GRAM_CODES, LOOKUP_CODES, Words
 from stats_designs import dense, random_design, simulate
 
@@ -27,9 +28,13 @@ def part(design: Design, where) -> Design:
 
 
 def equal(a: RowTable, b: RowTable) -> bool:
-    names = ("codes", "exposure", "cells", "group_exposure", "group_cells", "event_row", "event_count")
-    names += ("event_exposure", "event_group_count")
-    return all(getattr(a, n).tobytes() == getattr(b, n).tobytes() for n in names) and a.n_folds == b.n_folds
+    names = ("codes", "cells", "groups", "group_cells", "event_row", "event_count", "event_exposure", "event_fold")
+    names += ("event_parts",)
+    return (
+        all(getattr(a, n).tobytes() == getattr(b, n).tobytes() for n in names)
+        and a.amounts().tobytes() == b.amounts().tobytes()
+        and (a.n_folds, a.unit, a.n_rounded) == (b.n_folds, b.unit, b.n_rounded)
+    )
 
 
 def problem(seed: int, n: int = 1500):
@@ -53,7 +58,7 @@ def test_rows_are_the_distinct_lines_of_codes() -> None:
         for f in range(4):
             on = folds[r] == f
             g = 4 * r + f
-            assert np.array_equal(table.group_exposure[g], np.bincount(table.row[on], minlength=table.n_rows))
+            assert np.array_equal(table.groups[g], np.bincount(table.row[on], minlength=table.n_rows))
             assert table.events_by_row(g).sum() == y[on].sum()
             yt = y[on][y[on] > 0]
             assert table.saturated(g) == pytest.approx(np.sum(yt * np.log(yt)) - yt.sum())
@@ -67,7 +72,7 @@ def test_order_of_rows_is_that_of_their_codes_alone() -> None:
 
 def test_equal_hashes_are_told_apart() -> None:
     """Two rows of one hash are ordered by their codes."""
-    from rtmdx.model.rows import _canonical
+    from rtmdx.model.tabulate import _canonical
 
     codes = np.array([[3, 1], [1, 2], [1, 1], [0, 9]], np.uint8)
     assert _canonical(codes, np.array([7, 7, 7, 5], np.uint64)).tolist() == [3, 2, 1, 0]
@@ -81,22 +86,72 @@ def test_tiles_merge_to_the_whole(seed: int, n_tiles: int, with_exposure: bool) 
     if with_exposure:
         exposure = rng.gamma(1.0, 50.0, design.n_cells) * (rng.random(design.n_cells) < 0.9)
         y = np.where(exposure > 0, y, 0.0)
-    unit = None if exposure is None else exposure_unit(exposure)
+    unit = None if exposure is None else exposure_unit(exposure.max(), design.n_cells)
     whole = tabulate(design, y, folds, exposure=exposure)
     tile = rng.integers(0, n_tiles, design.n_cells)
     tile[:n_tiles] = np.arange(n_tiles)
     tables = []
     for t in rng.permutation(n_tiles):
         on = np.flatnonzero(tile == t)
-        # every tile must know all folds
         e = None if exposure is None else exposure[on]
-        f = folds[:, on].copy()
-        table = tabulate(part(design, on), y[on], f, exposure=e, unit=unit)
-        if table.n_folds < 4:
-            return
-        tables.append(table)
+        tables.append(tabulate(part(design, on), y[on], folds[:, on], n_folds=4, exposure=e, unit=unit))
     assert equal(merge_tables(tables), whole)
     assert equal(merge_tables([merge_tables(tables[:1]), *tables[1:]]), whole)
+
+
+def test_tiles_that_hold_some_of_the_folds_merge() -> None:
+    """Folds that lie in one piece: no tile has them all."""
+    _, design, y, _ = problem(11)
+    folds = np.arange(design.n_cells) * 4 // design.n_cells
+    pieces = np.array_split(np.arange(design.n_cells), 5)
+    tables = [tabulate(part(design, on), y[on], folds[on], n_folds=4) for on in pieces]
+    assert equal(merge_tables(tables), tabulate(design, y, folds))
+    with pytest.raises(InputError, match="from 0 to 2; found 3 to 3"):
+        tabulate(part(design, pieces[-1]), y[pieces[-1]], folds[pieces[-1]], n_folds=3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 6))
+def test_tiles_with_parts_of_the_period_merge_to_the_bits_of_the_whole(seed: int, n_tiles: int) -> None:
+    rng, design, y, _ = problem(seed, 300)
+    share = np.array([0.3, 0.5, 0.2])
+    parts = np.stack([rng.binomial(y.astype(int), 0.3).astype(float), np.zeros(300), np.zeros(300)])
+    parts[1] = rng.binomial((y - parts[0]).astype(int), 0.7)
+    parts[2] = y - parts[0] - parts[1]
+    tile = rng.integers(0, n_tiles, 300)
+    tiles = [np.flatnonzero(tile == t) for t in range(n_tiles)]
+    tables = [tabulate(part(design, on), y[on], periods=(parts[:, on], share)) for on in tiles]
+    whole = tabulate(design, y, periods=(parts, share))
+    merged = merge_tables(tables)
+    assert equal(merged, whole)
+    assert merged.group_cells.tolist() == (300 * share).tolist()
+
+
+def test_a_stray_fold_number_is_named_before_memory_is_taken() -> None:
+    _, design, y, folds = problem(12, 200)
+    stray = folds.copy()
+    stray[1, 7] = 10_000_000
+    with pytest.raises(InputError, match="fold 4 of repeat 0 has no cells, though the largest fold is 10000000"):
+        tabulate(design, y, stray)
+    gap = np.where(folds[0] == 2, 3, folds[0])
+    with pytest.raises(InputError, match="fold 2 has no cells"):
+        tabulate(design, y, gap)
+    with pytest.raises(InputError, match="numbered from 0"):
+        tabulate(design, y, folds - 1)
+
+
+def test_small_exposures_keep_their_size_and_those_that_cannot_are_counted() -> None:
+    rng, design, y, _ = problem(13, 600)
+    exposure = 10.0 ** rng.uniform(-6, 3, 600)
+    table = tabulate(design, y, exposure=exposure)
+    assert table.n_rounded == 0
+    assert table.row is not None
+    expected = np.bincount(table.row, weights=exposure, minlength=table.n_rows)
+    assert table.amounts() * table.unit == pytest.approx(expected, rel=1e-6)
+    exposure[3] = 1e-19
+    assert tabulate(design, y, exposure=exposure).n_rounded == 1
+    with pytest.raises(InputError, match="too large for the unit"):
+        tabulate(design, y, exposure=exposure, unit=1e-20)
 
 
 def same(a: CullingResult, b: CullingResult) -> bool:
@@ -115,14 +170,14 @@ def test_culling_of_tiles_is_that_of_the_whole(with_exposure: bool) -> None:
     rng, design, y, folds = problem(5)
     exposure = rng.gamma(2.0, 30.0, design.n_cells) if with_exposure else None
     whole = cull(design, y, folds, exposure=exposure, n_penalties=30)
-    unit = None if exposure is None else exposure_unit(exposure)
+    unit = None if exposure is None else exposure_unit(exposure.max(), design.n_cells)
     pieces = np.array_split(rng.permutation(design.n_cells), 3)
-    tables = [
-        tabulate(part(design, on), y[on], folds[:, on], exposure=None if exposure is None else exposure[on], unit=unit)
-        for on in pieces
-    ]
+    tables = []
+    for on in pieces:
+        e = None if exposure is None else exposure[on]
+        tables.append(tabulate(part(design, on), y[on], folds[:, on], n_folds=4, exposure=e, unit=unit))
     merged = merge_tables(tables)
-    assert same(whole, cull_table(merged, n_penalties=30, threads=2))
+    assert same(whole, cull_table(merged, CullingOptions(n_penalties=30), threads=2))
     if with_exposure:
         with pytest.raises(InputError, match="exposures"):
             merged.entries()
@@ -149,14 +204,14 @@ def test_sums_and_joint_sums_are_those_of_the_dense_matrix() -> None:
             assert sorted(words.columns) == columns.tolist()
             own = x[:, words.columns]
             assert words.sums(weight) == pytest.approx(own.T @ by_cell, rel=1e-12)
-            grams, centre = words.grams(weight, 4)
+            grams, centre = words.grams(weight, 4, lambda: None)
             for f in range(4):
                 assert grams[f] == pytest.approx(own.T @ (own * by_cell[:, [f]]), rel=1e-11, abs=1e-11)
             assert centre == pytest.approx(own.T @ by_cell, rel=1e-11)
             beta = rng.normal(size=(len(columns), 4))
             mean, total, everywhere = np.empty_like(weight), np.empty(4), np.empty(4)
             _stats.lane_means(
-                words.words, words.offsets, words.table(beta), weight, table.cells, mean, total, everywhere
+                words.words, words.offsets, words.table(beta), weight, table.amounts(), mean, total, everywhere
             )
             expected = by_cell * np.exp(own @ beta)
             assert total == pytest.approx(expected.sum(axis=0), rel=1e-12)
@@ -171,8 +226,11 @@ def test_exponential_is_exact_to_rounding_and_bounded() -> None:
     for v in np.concatenate([np.linspace(-699, 699, 999), [0.0, 1e-300, -1e-17, 0.34657359, -0.34657359]]):
         _stats.lane_means(codes, offsets, np.full((1, 4), v), one, np.ones(1), mean, total, rest)
         assert mean[0] == pytest.approx(np.exp(v), rel=4e-16)
-    _stats.lane_means(codes, offsets, np.array([[5000.0, -5000.0, 0, 0]]), one, np.ones(1), mean, total, rest)
+    _stats.lane_means(codes, offsets, np.array([[5000.0, -5000.0, 0, 700]]), one, np.ones(1), mean, total, rest)
     assert np.isfinite(mean).all()
+    assert (total == [np.inf, np.inf, 1.0, mean[0, 3]]).all()  # beyond the range a total says so
+    _stats.lane_means(codes, offsets, np.full((1, 4), 5000.0), 0 * one, np.ones(1), mean, total, rest)
+    assert (total == 0.0).all()  # where the row takes no part it does not matter
 
 
 @settings(max_examples=60, deadline=None)
@@ -220,6 +278,8 @@ def test_merging_what_does_not_belong_together_is_refused() -> None:
         merge_tables([table, tabulate(Design(design.blocks[:2], design.n_cells), y, folds)])
     with pytest.raises(InputError, match="folds"):
         merge_tables([table, tabulate(design, y, folds[:1])])
+    with pytest.raises(InputError, match="units of 0.5"):
+        merge_tables([table, replace(table, unit=0.5)])
     with pytest.raises(InputError, match="no folds"):
         cull_table(tabulate(design, y))
     with pytest.raises(InputError, match="parts of the period"):

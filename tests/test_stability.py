@@ -13,8 +13,8 @@ from rtmdx.model.ranks import ScoreModel, rank_summary
 from rtmdx.model.refit import NO_EVENTS, Penalty, Refitter, SearchOptions
 from rtmdx.model.replicates import repeated
 from rtmdx.model.resampling import draw_blocks, spatial_blocks
-from rtmdx.model.rows import tabulate
 from rtmdx.model.stepwise import stepwise
+from rtmdx.model.tabulate import tabulate
 from rtmdx.runs.run import run
 from rtmdx.runs.study import Study
 from stats_designs import dense, random_design, simulate

@@ -1,7 +1,9 @@
 #include "rtmdx/code_sums.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "rtmdx/clones.hpp"
 
@@ -37,13 +39,15 @@ inline Four load4(const double* p) {
 inline void store4(double* p, const Four& v) { std::memcpy(p, &v, sizeof v); }
 #endif
 
+constexpr double largest_predictor = 700.0;
+
 // exp by reduction to |r| <= log(2) / 2 and its Taylor polynomial of degree 13 (next term below 5e-18): within 1.5 units in the
-// last place, and the same bits wherever it runs. Beyond +-700 it stays at its last value: a fit there is rejected anyway.
+// last place, and the same bits wherever it runs. Beyond +-700 it stays at its last value.
 [[gnu::always_inline]] inline double exponential(double x) {
   constexpr double log2e = 1.4426950408889634074, ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
   constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to a whole number in the low bits
-  x = x < -700.0 ? -700.0 : x;
-  x = x > 700.0 ? 700.0 : x;
+  x = x < -largest_predictor ? -largest_predictor : x;
+  x = x > largest_predictor ? largest_predictor : x;
   const double shifted = x * log2e + magic;
   const double whole = shifted - magic;
   const double r = (x - whole * ln2_high) - whole * ln2_low;
@@ -68,7 +72,7 @@ RTMDX_CLONES
 void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* exposure, double* mean,
                 double* total, double* everywhere) {
   alignas(32) double eta[block_rows * lanes];
-  double sum[lanes] = {0, 0, 0, 0}, every_sum[lanes] = {0, 0, 0, 0};
+  double sum[lanes] = {0, 0, 0, 0}, every_sum[lanes] = {0, 0, 0, 0}, farthest[lanes] = {0, 0, 0, 0};
   for (std::int64_t start = 0; start < rows.n_rows; start += block_rows) {
     const std::int64_t n = std::min(block_rows, rows.n_rows - start);
     std::memset(eta, 0, sizeof eta);
@@ -86,6 +90,12 @@ void lane_means(const PackedRows& rows, const double* table, const double* weigh
       const std::uint16_t* c0 = rows.words + w * rows.n_rows + start;
       const double* t0 = table + lanes * rows.offsets[w];
       for (std::int64_t i = 0; i < n; ++i) store4(eta + lanes * i, load4(eta + lanes * i) + load4(t0 + lanes * c0[i]));
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t f = 0; f < lanes; ++f) {
+        const double far = weight[lanes * (start + i) + f] > 0.0 ? std::fabs(eta[lanes * i + f]) : 0.0;
+        farthest[f] = far > farthest[f] ? far : farthest[f];
+      }
     }
     for (std::int64_t i = 0; i < n * lanes; ++i) eta[i] = exponential(eta[i]);
     double part[lanes] = {0, 0, 0, 0}, every_part[lanes] = {0, 0, 0, 0};
@@ -105,7 +115,7 @@ void lane_means(const PackedRows& rows, const double* table, const double* weigh
     }
   }
   for (std::int64_t f = 0; f < lanes; ++f) {
-    total[f] = sum[f];
+    total[f] = farthest[f] > largest_predictor ? std::numeric_limits<double>::infinity() : sum[f];
     everywhere[f] = every_sum[f];
   }
 }
@@ -156,12 +166,12 @@ void lane_histogram(const PackedRows& rows, const double* weight, double* hist) 
 namespace {
 
 // The exposures of n rows, whose first is `start`, by lane.
-template <class Real>
-[[gnu::always_inline]] inline void exposures(const LaneExposure<Real>& of, std::int64_t start, std::int64_t n, double* out) {
+template <class Amount>
+[[gnu::always_inline]] inline void exposures(const LaneExposure<Amount>& of, std::int64_t start, std::int64_t n, double* out) {
   for (std::int64_t f = 0; f < lanes; ++f) {
     const double* all = of.exposure + start;
     if (of.group[f]) {
-      const Real* less = of.group[f] + start;
+      const Amount* less = of.group[f] + start;
       for (std::int64_t i = 0; i < n; ++i) out[lanes * i + f] = of.share[f] * all[i] - static_cast<double>(less[i]);
     } else {
       for (std::int64_t i = 0; i < n; ++i) out[lanes * i + f] = of.share[f] * all[i];
@@ -169,8 +179,8 @@ template <class Real>
   }
 }
 
-template <class Real>
-[[gnu::always_inline]] inline void sum_exposures(const LaneExposure<Real>& of, const std::int32_t* pattern,
+template <class Amount>
+[[gnu::always_inline]] inline void sum_exposures(const LaneExposure<Amount>& of, const std::int32_t* pattern,
                                                  std::int64_t n_rows, std::int64_t n_patterns, double* out,
                                                  double* whole) {
   alignas(32) double block[block_rows * lanes];
@@ -187,9 +197,9 @@ template <class Real>
   }
 }
 
-template <class Real>
+template <class Amount>
 [[gnu::always_inline]] inline void add_products(const PackedRows& rows, const std::int32_t* pattern, const double* value,
-                                                const LaneExposure<Real>& of, double* hist) {
+                                                const LaneExposure<Amount>& of, double* hist) {
   alignas(32) double block[block_rows * lanes];
   std::memset(hist, 0, static_cast<std::size_t>(rows.offsets[rows.n_words]) * lanes * sizeof *hist);
   for (std::int64_t start = 0; start < rows.n_rows; start += block_rows) {
@@ -206,26 +216,23 @@ template <class Real>
 }  // namespace
 
 // A template cannot be cloned: one function of each width.
-template <>
-RTMDX_CLONES void lane_exposures(const LaneExposure<float>& of, const std::int32_t* pattern, std::int64_t n_rows,
-                                 std::int64_t n_patterns, double* out, double* whole) {
-  sum_exposures(of, pattern, n_rows, n_patterns, out, whole);
-}
-template <>
-RTMDX_CLONES void lane_exposures(const LaneExposure<double>& of, const std::int32_t* pattern, std::int64_t n_rows,
-                                 std::int64_t n_patterns, double* out, double* whole) {
-  sum_exposures(of, pattern, n_rows, n_patterns, out, whole);
-}
-template <>
-RTMDX_CLONES void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* value,
-                                    const LaneExposure<float>& of, double* hist) {
-  add_products(rows, pattern, value, of, hist);
-}
-template <>
-RTMDX_CLONES void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* value,
-                                    const LaneExposure<double>& of, double* hist) {
-  add_products(rows, pattern, value, of, hist);
-}
+#define RTMDX_OF_WIDTH(Amount)                                                                                           \
+  template <>                                                                                                            \
+  RTMDX_CLONES void lane_exposures(const LaneExposure<Amount>& of, const std::int32_t* pattern, std::int64_t n_rows,     \
+                                   std::int64_t n_patterns, double* out, double* whole) {                                \
+    sum_exposures(of, pattern, n_rows, n_patterns, out, whole);                                                          \
+  }                                                                                                                      \
+  template <>                                                                                                            \
+  RTMDX_CLONES void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* value,          \
+                                      const LaneExposure<Amount>& of, double* hist) {                                    \
+    add_products(rows, pattern, value, of, hist);                                                                        \
+  }
+
+RTMDX_OF_WIDTH(std::uint16_t)
+RTMDX_OF_WIDTH(std::int32_t)
+RTMDX_OF_WIDTH(std::int64_t)
+
+#undef RTMDX_OF_WIDTH
 
 namespace {
 
@@ -256,43 +263,37 @@ namespace {
 }  // namespace
 
 RTMDX_CLONES
-void lane_joint(const PackedRows& rows, const Unpacking& u, const double* weight, std::int64_t largest,
+void lane_joint(const PackedRows& rows, const Unpacking& u, const double* weight, std::int64_t a, std::int64_t largest,
                 double* scratch, double* joint) {
   const std::int64_t n = rows.n_rows, n_codes = u.codes[rows.n_words];
   double *pairs = scratch, *line = scratch + largest * largest * lanes;
-  std::memset(joint, 0, static_cast<std::size_t>(n_codes * n_codes) * lanes * sizeof *joint);
-  for (std::int64_t a = 0; a < rows.n_words; ++a) {
-    const std::int64_t n_a = rows.offsets[a + 1] - rows.offsets[a];
-    const std::uint16_t* word_a = rows.words + a * n;
-    // A word with itself: every row lies on the diagonal.
-    std::memset(pairs, 0, static_cast<std::size_t>(n_a) * lanes * sizeof *pairs);
-    for (std::int64_t i = 0; i < n; ++i) {
-      double* to = pairs + lanes * word_a[i];
-      store4(to, load4(to) + load4(weight + lanes * i));
-    }
-    const std::int32_t* place = u.place + u.start[a];
-    for (std::int64_t c = 0; c < n_a; ++c) {
-      const Four x = load4(pairs + lanes * c);
-      for (std::int64_t k = 0; k < u.width[a]; ++k) {
-        for (std::int64_t l = 0; l < u.width[a]; ++l) {
-          double* to = joint + lanes * (place[c * u.width[a] + k] * n_codes + place[c * u.width[a] + l]);
-          store4(to, load4(to) + x);
-        }
+  const std::int64_t n_a = rows.offsets[a + 1] - rows.offsets[a];
+  const std::uint16_t* word_a = rows.words + a * n;
+  // The word with itself: every row lies on the diagonal.
+  std::memset(pairs, 0, static_cast<std::size_t>(n_a) * lanes * sizeof *pairs);
+  for (std::int64_t i = 0; i < n; ++i) {
+    double* to = pairs + lanes * word_a[i];
+    store4(to, load4(to) + load4(weight + lanes * i));
+  }
+  const std::int32_t* place = u.place + u.start[a];
+  for (std::int64_t c = 0; c < n_a; ++c) {
+    const Four x = load4(pairs + lanes * c);
+    for (std::int64_t k = 0; k < u.width[a]; ++k) {
+      for (std::int64_t l = 0; l < u.width[a]; ++l) {
+        double* to = joint + lanes * (place[c * u.width[a] + k] * n_codes + place[c * u.width[a] + l]);
+        store4(to, load4(to) + x);
       }
-    }
-    for (std::int64_t b = a + 1; b < rows.n_words; ++b) {
-      const std::int64_t n_b = rows.offsets[b + 1] - rows.offsets[b];
-      const std::uint16_t* word_b = rows.words + b * n;
-      std::memset(pairs, 0, static_cast<std::size_t>(n_a * n_b) * lanes * sizeof *pairs);
-      for (std::int64_t i = 0; i < n; ++i) {
-        double* to = pairs + lanes * (word_a[i] * n_b + word_b[i]);
-        store4(to, load4(to) + load4(weight + lanes * i));
-      }
-      spread(rows, u, a, b, pairs, line, joint);
     }
   }
-  for (std::int64_t a = 0; a < n_codes; ++a) {  // codes are numbered by word: what is above the diagonal is complete
-    for (std::int64_t b = 0; b < a; ++b) store4(joint + lanes * (a * n_codes + b), load4(joint + lanes * (b * n_codes + a)));
+  for (std::int64_t b = a + 1; b < rows.n_words; ++b) {
+    const std::int64_t n_b = rows.offsets[b + 1] - rows.offsets[b];
+    const std::uint16_t* word_b = rows.words + b * n;
+    std::memset(pairs, 0, static_cast<std::size_t>(n_a * n_b) * lanes * sizeof *pairs);
+    for (std::int64_t i = 0; i < n; ++i) {
+      double* to = pairs + lanes * (word_a[i] * n_b + word_b[i]);
+      store4(to, load4(to) + load4(weight + lanes * i));
+    }
+    spread(rows, u, a, b, pairs, line, joint);
   }
 }
 

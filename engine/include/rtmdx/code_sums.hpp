@@ -16,30 +16,32 @@ struct PackedRows {
 };
 
 // mean[i] = weight[i] exp(sum over words of table); total = sum of mean over rows; everywhere = sum of exposure[i] exp(...).
-// mean, weight and both totals have four lanes, exposure one. Sums run in blocks of rows.
+// mean, weight and both totals have four lanes, exposure one. Sums run in blocks of rows. Where a row with weight has a
+// predictor beyond +-700, the lane's total is infinite: exp would overflow, or hold the sum up where it should fall.
 void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* exposure, double* mean,
                 double* total, double* everywhere);
 
 // What the lanes are fitted to: lane f has share[f] * exposure[i] - group[f][i], without the last where group[f] is null.
-template <class Real>
+// Amounts are whole numbers (uint16_t, int32_t or int64_t), so that a row all of which is left out has exactly none left.
+template <class Amount>
 struct LaneExposure {
   const double* exposure;
-  const Real* group[4];
+  const Amount* group[4];
   double share[4];
 };
 
 // out[pattern[i]] += exposure of row i, by lane; whole[pattern[i]] += exposure[i].
-template <class Real>
-void lane_exposures(const LaneExposure<Real>& of, const std::int32_t* pattern, std::int64_t n_rows, std::int64_t n_patterns,
+template <class Amount>
+void lane_exposures(const LaneExposure<Amount>& of, const std::int32_t* pattern, std::int64_t n_rows, std::int64_t n_patterns,
                     double* out, double* whole);
 
 // hist[entry] = sum of weight over the rows that have the entry (four lanes).
 void lane_histogram(const PackedRows& rows, const double* weight, double* hist);
 
 // hist[entry] = sum of exposure of row i times value[pattern[i]] over the rows that have the entry (four lanes).
-template <class Real>
+template <class Amount>
 void lane_histogram_of(const PackedRows& rows, const std::int32_t* pattern, const double* value,
-                       const LaneExposure<Real>& of, double* hist);
+                       const LaneExposure<Amount>& of, double* hist);
 
 // How words unpack: word w has width[w] blocks. Entry c of word w stands for one code of each of them; the places of these
 // codes in a table over the codes of all blocks are place[start[w] + (c - offsets[w]) * width[w]] and the width[w] - 1
@@ -51,9 +53,10 @@ struct Unpacking {
   const std::int32_t* codes;
 };
 
-// joint[a][b] = sum of weight over the rows that have codes a and b (four lanes), for all pairs of codes, n_codes^2 of
-// them; symmetric. `scratch` holds largest^2 + n_codes times four doubles, largest the entries of the largest word.
-void lane_joint(const PackedRows& rows, const Unpacking& unpacking, const double* weight, std::int64_t largest,
-                double* scratch, double* joint);
+// joint[a][b] += sum of weight over the rows that have codes a and b (four lanes), for the codes a of one word and those
+// of it and of the words after it: what is above the diagonal of n_codes^2 sums, once every word has had its turn.
+// `scratch` holds largest^2 + n_codes times four doubles, largest the entries of the largest word.
+void lane_joint(const PackedRows& rows, const Unpacking& unpacking, const double* weight, std::int64_t word,
+                std::int64_t largest, double* scratch, double* joint);
 
 }  // namespace rtmdx

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from rtmdx.model.lanes import LANES, Lanes
 from rtmdx.model.penalized import LaneSolver
-from rtmdx.model.rows import LANES, Lanes, RowTable
+from rtmdx.model.rows import RowTable
 from rtmdx.model.words import EVERY_CODES, Words
 
 __all__ = ["PATIENCE", "STAGE", "Fits", "PathTask", "fold_deviance", "has_turned", "mean_and_error"]
@@ -23,28 +24,29 @@ AHEAD = 2  # penalties ahead for which variables are gathered when the working s
 class Fits:
     """All fits of one penalty path on a table: one without each group, and last the one to all cells."""
 
-    def __init__(self, table: RowTable) -> None:
+    def __init__(self, table: RowTable, poll: Callable[[], None] = lambda: None) -> None:
+        poll()
         self.table = table
+        self.amounts = table.amounts()
         self.every = Words(table, np.arange(table.layout.n_variables), EVERY_CODES)
-        self.n_groups = len(table.group_cells)
-        sums = self._xty([table.events_by_row(g) for g in range(self.n_groups)])
-        self.whole = self._xty([table.events_by_row()])[0]
-        self.held_xty = sums
-        self.held_events = table.event_group_count.sum(axis=1)
+        self.n_groups = table.n_groups
+        groups: list[int | None] = [*range(self.n_groups), None]
+        sums: list[Float] = []
+        for start in range(0, len(groups), LANES):
+            poll()
+            sums += self._xty(groups[start : start + LANES])
+        self.held_xty, self.whole = sums[:-1], sums[-1]
+        self.held_events = table.group_events()
         self.saturated = [table.saturated(g) for g in range(self.n_groups)]
 
-    def _xty(self, by_row: list[Float]) -> list[Float]:
-        """X'y, exact, for events by row."""
-        out: list[Float] = []
-        for start in range(0, len(by_row), LANES):
-            part = by_row[start : start + LANES]
-            weight = np.zeros((self.table.n_rows, LANES))
-            for f, y in enumerate(part):
-                weight[:, f] = y
-            sums = np.empty((self.table.layout.n_variables, LANES))
-            sums[self.every.columns] = self.every.sums(weight)
-            out += [np.ascontiguousarray(sums[:, f]) for f in range(len(part))]
-        return out
+    def _xty(self, groups: list[int | None]) -> list[Float]:
+        """X'y, exact, for the events of up to four groups (None: all)."""
+        weight = np.zeros((self.table.n_rows, LANES))
+        for f, group in enumerate(groups):
+            weight[:, f] = self.table.events_by_row(group)
+        sums = np.empty((self.table.layout.n_variables, LANES))
+        sums[self.every.columns] = self.every.sums(weight)
+        return [np.ascontiguousarray(sums[:, f]) for f in range(len(groups))]
 
     def lanes(self, bundle: tuple[int | None, ...]) -> Lanes:
         """The fits to all cells (None), or outside a group. Sums of counts are whole, so differences are exact."""
@@ -61,7 +63,7 @@ class Fits:
                 xty[:, f] -= self.held_xty[group]
                 events[f] -= self.held_events[group]
                 n[f] -= t.group_cells[group]
-        return Lanes(len(bundle), t.exposure, t.group_exposure, of, share, xty, events, n)
+        return Lanes(len(bundle), self.amounts, t.unit, t.groups, of, share, xty, events, n)
 
     def bundles(self) -> list[tuple[int | None, ...]]:
         """The fits dealt to as few solvers as their lanes allow, evenly: the same for any number of threads."""
@@ -69,10 +71,11 @@ class Fits:
         n = -(-len(fits) // LANES)
         return [tuple(fits[i * len(fits) // n : (i + 1) * len(fits) // n]) for i in range(n)]
 
-    def solver(self, bundle: tuple[int | None, ...], nonnegative: bool, cancelled: Callable[[], bool]) -> LaneSolver:
+    def solver(
+        self, bundle: tuple[int | None, ...], nonnegative: bool, poll: Callable[[], None] = lambda: None
+    ) -> LaneSolver:
         """A solver of some of the fits."""
-        lanes = self.lanes(bundle)
-        return LaneSolver(self.table, self.every, lanes, nonnegative=nonnegative, cancelled=cancelled)
+        return LaneSolver(self.table, self.every, self.lanes(bundle), nonnegative=nonnegative, poll=poll)
 
     def deviance(self, solver: LaneSolver, lane: int, group: int) -> float:
         """2 sum(y log(y / mu) - (y - mu)) over the cells of a group, under the solver's fit without them."""
@@ -86,7 +89,8 @@ class PathTask:
     """Some fits along the path of one ridge, or mixing, value."""
 
     def __init__(self, fits: Fits, bundle: tuple[int | None, ...], solver: LaneSolver, l1: Float, l2: Float) -> None:
-        self.fits, self.bundle, self.solver, self.l1, self.l2 = fits, bundle, solver, l1, l2
+        self.fits, self.bundle, self.l1, self.l2 = fits, bundle, l1, l2
+        self.solver: LaneSolver | None = solver
         self.deviance: dict[int, list[float]] = {g: [] for g in bundle if g is not None}
         self.coefficients: list[Float] = []
         self.intercepts: list[float] = []
@@ -96,6 +100,8 @@ class PathTask:
     def run(self, start: int, stop: int, tolerance: float) -> None:
         """Solve penalties start .. stop - 1, each from the solution before."""
         solver, l1 = self.solver, self.l1
+        if solver is None:
+            raise RuntimeError("the task's solver was released")
         last = len(l1) - 1
         for m in range(start, stop):
             steepest = max(solver.largest_slope(f) for f in range(solver.k)) if m == 0 else 0.0
@@ -109,6 +115,10 @@ class PathTask:
                 else:
                     self.deviance[group].append(self.fits.deviance(solver, f, group))
             self.done = m + 1
+
+    def release(self) -> None:
+        """Give back the solver's memory; no penalty can be solved after it."""
+        self.solver = None
 
 
 def fold_deviance(tasks: list[PathTask]) -> Float:

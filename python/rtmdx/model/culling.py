@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,27 +25,18 @@ from rtmdx.model.crossvalidation import (
     has_turned,
     mean_and_error,
 )
+from rtmdx.model.culling_options import CullingOptions
 from rtmdx.model.culling_result import CullingPath, CullingResult, FoldSummary, PeriodFolds, Rule
 from rtmdx.model.design import Design
 from rtmdx.model.families import check_counts
-from rtmdx.model.rows import RowTable, check_exposure, tabulate
+from rtmdx.model.jobs import job_pool, run_jobs
+from rtmdx.model.lanes import LANES
+from rtmdx.model.rows import RowTable
+from rtmdx.model.tabulate import check_exposure, tabulate
 
-__all__ = ["CullingPath", "CullingResult", "FoldSummary", "PeriodFolds", "cull", "cull_table"]
+__all__ = ["CullingOptions", "CullingPath", "CullingResult", "FoldSummary", "PeriodFolds", "cull", "cull_table"]
 
 Float = NDArray[np.float64]
-
-
-def _check_folds(folds: ArrayLike, n_cells: int) -> NDArray[np.int64]:
-    fold = np.asarray(folds)
-    if fold.dtype.kind not in "iu" or fold.ndim not in (1, 2) or fold.shape[-1:] != (n_cells,):
-        raise InputError(
-            f"folds are {fold.dtype} of shape {fold.shape}, expected integers of shape ({n_cells},), or one such line "
-            "per repeat."
-        )
-    fold = np.atleast_2d(fold).astype(np.int64)
-    if not len(fold) or fold.min(initial=0) < 0 or fold.max(initial=0) < 1:
-        raise InputError("folds must be numbered from 0, at least two of them.")
-    return fold
 
 
 def _check_periods(folds: PeriodFolds, counts: Float) -> tuple[Float, Float]:
@@ -62,29 +53,6 @@ def _check_periods(folds: PeriodFolds, counts: Float) -> tuple[Float, Float]:
         i = int(np.argmax(off))
         raise InputError(f"cell {i}: the parts of the period have {parts[:, i].sum():g} events, counts {counts[i]:g}.")
     return parts, share
-
-
-def _check_values(name: str, values: Sequence[float], low: float, high: float, what: str) -> tuple[float, ...]:
-    try:
-        out = tuple(float(v) for v in values)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} is {values!r}, expected {what}.") from None
-    if not out or not all(np.isfinite(v) and low <= v <= high for v in out):
-        raise InputError(f"{name} is {out}, expected {what}.")
-    return out
-
-
-def _check_options(n_penalties: int, min_ratio: float, tolerance: float, threads: int, rule: str) -> None:
-    if n_penalties < 2:
-        raise InputError(f"n_penalties is {n_penalties}, expected at least 2.")
-    if not 0.0 < min_ratio < 1.0:
-        raise InputError(f"min_ratio is {min_ratio}, expected between 0 and 1.")
-    if not 0.0 < tolerance <= 1e-3:
-        raise InputError(f"tolerance is {tolerance}, expected above 0 and at most 1e-3.")
-    if threads < 1:
-        raise InputError(f"threads is {threads}, expected at least 1.")
-    if rule not in ("min", "1se", "1se-paired"):
-        raise InputError(f"rule is {rule!r}, expected 'min', '1se' or '1se-paired'.")
 
 
 def cull(
@@ -131,7 +99,8 @@ def cull(
         in which every cell takes part in every fold. See `rtmdx.model.folds`.
     exposure : array, shape (n_cells,), optional
         Multiplies each cell's expected count (offset: its logarithm): street length, population, area; 1 by default.
-        Cells of exposure 0 take no part. Held to 2^-28 of the largest, so that sums are exact.
+        Cells of exposure 0 take no part. Rounded to a step (`rtmdx.model.rows.exposure_unit`; at a million cells a
+        millionth of a millionth of the largest), so that sums are exact.
     ridge : sequence of float
         The fixed lambda_2 values. In units of the objective: lambda_2 competes with a variable's
         Fisher information per cell, about mean count x share of cells.
@@ -150,7 +119,7 @@ def cull(
         Penalties beyond the best before a path may stop; None runs every path to its end.
     tolerance : float
         Largest violation of the optimality conditions allowed along the path, as a share of `lambda_max`; the chosen
-        fit is solved to a ten-thousandth of it.
+        fit is solved to a ten-thousandth of it. Neither goes below what rounding leaves, some 1e-14 events per cell.
     nonnegative : bool
         False leaves the signs of the coefficients free.
     threads : int
@@ -183,41 +152,27 @@ def cull(
     The method is a proximal Newton method with warm starts, screened by the sequential strong rule
     (Tibshirani et al. 2012, doi:10.1111/j.1467-9868.2011.01004.x) and verified over all variables.
     """
+    options = CullingOptions(ridge, mixing, n_penalties, min_ratio, rule, patience, tolerance, nonnegative)
     y = check_counts(design, counts)
     e = check_exposure(exposure, y)
     if y.sum() == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
+
+    def poll() -> None:
+        if cancel is not None and cancel():
+            raise Cancelled("Culling was cancelled.")
+
     if isinstance(folds, PeriodFolds):
-        table = tabulate(design, y, periods=_check_periods(folds, y), exposure=e)
+        table = tabulate(design, y, periods=_check_periods(folds, y), exposure=e, poll=poll)
     else:
-        table = tabulate(design, y, _check_folds(folds, design.n_cells), exposure=e)
-    return cull_table(
-        table,
-        ridge=ridge,
-        mixing=mixing,
-        n_penalties=n_penalties,
-        min_ratio=min_ratio,
-        rule=rule,
-        patience=patience,
-        tolerance=tolerance,
-        nonnegative=nonnegative,
-        threads=threads,
-        progress=progress,
-        cancel=cancel,
-    )
+        table = tabulate(design, y, folds, exposure=e, poll=poll)
+    return cull_table(table, options, threads=threads, progress=progress, cancel=cancel)
 
 
 def cull_table(
     table: RowTable,
+    options: CullingOptions | None = None,
     *,
-    ridge: Sequence[float] = (1e-6, 1e-4),
-    mixing: Sequence[float] | None = None,
-    n_penalties: int = 100,
-    min_ratio: float = 1e-3,
-    rule: Rule = "min",
-    patience: int | None = PATIENCE,
-    tolerance: float = 1e-6,
-    nonnegative: bool = True,
     threads: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -227,8 +182,9 @@ def cull_table(
     Parameters
     ----------
     table : RowTable
-        From `rtmdx.model.rows.tabulate`, with folds, or merged from such tables by `merge_tables`.
-    ridge, mixing, n_penalties, min_ratio, rule, patience, tolerance, nonnegative, threads, progress, cancel
+        From `rtmdx.model.tabulate.tabulate`, with folds, or merged from such tables by `merge_tables`.
+    options : CullingOptions, optional
+    threads, progress, cancel
         As for `cull`.
 
     Returns
@@ -240,88 +196,125 @@ def cull_table(
     InputError, FitError, Cancelled
         As for `cull`.
     """
-    values: tuple[tuple[float | None, float | None], ...]  # (ridge, mixing) of each path
-    if mixing is None:
-        fixed = _check_values("ridge", ridge, 0.0, np.inf, "one or more finite values >= 0")
-        values = tuple((r, None) for r in fixed)
-    else:
-        values = tuple((None, a) for a in _check_values("mixing", mixing, 1e-3, 1.0, "values from 0.001 to 1"))
-    _check_options(n_penalties, min_ratio, tolerance, threads, rule)
+    options = CullingOptions() if options is None else options
+    if threads < 1:
+        raise InputError(f"threads is {threads}, expected at least 1.")
     summary = _check_groups(table)
-    k = len(summary)
-    total_fits = n_penalties * len(values) * (k + 1)
-
-    if progress is not None:
-        progress("culling", 0, total_fits)
-    stop = threading.Event()
-    fits = Fits(table)
-    bundles = fits.bundles()
-    null = fits.solver(bundles[0], nonnegative, stop.is_set)
-    lambda_max = null.largest_slope(0)
-    if lambda_max <= 1e-12 * table.n_events / table.n_cells:  # nothing but rounding
-        return _nothing(table, values, float(null.intercept[0]), summary, rule)
-    shape = np.geomspace(1.0, min_ratio, n_penalties)
+    total = options.n_penalties * len(options.paths) * (len(summary) + 1)
     groups: list[list[PathTask]] = []
-    for r, a in values:
-        l1 = lambda_max * shape
-        l2 = np.full(n_penalties, r) if a is None else l1 * ((1.0 - a) / a)
-        groups.append([PathTask(fits, b, fits.solver(b, nonnegative, stop.is_set), l1, l2) for b in bundles])
-    scale = tolerance * lambda_max
+    stop = threading.Event()
 
-    def poll() -> None:
+    def poll(_: int = 0) -> None:
         if cancel is not None and cancel():
             raise Cancelled("Culling was cancelled.")
         if progress is not None:
-            done = sum(task.done * len(task.bundle) for group in groups for task in group)
-            progress("culling", done, total_fits)
+            progress("culling", sum(task.done * len(task.bundle) for group in groups for task in group), total)
 
-    _run_stages(groups, n_penalties, scale, table, patience, threads, poll, stop)
-    paths = [_summarise(v, group, table, lambda_max, n_penalties) for v, group in zip(values, groups, strict=True)]
-    p = min(range(len(paths)), key=lambda i: (float(paths[i].cv_deviance.min()), i))
-    best = int(np.argmin(paths[p].cv_deviance))
-    chosen = best
-    if rule != "min":
-        error = np.full(len(paths[p].cv_deviance), paths[p].cv_standard_error[best])
-        if rule == "1se-paired":
-            beyond = paths[p].fold_deviance - paths[p].fold_deviance[:, [best]]
-            error = mean_and_error(beyond, table.group_cells, table.n_folds)[1]
-        chosen = int(np.argmax(paths[p].cv_deviance <= paths[p].cv_deviance[best] + error))
-    task = groups[p][0]
-    at, ridge_at = float(task.l1[chosen]), float(task.l2[chosen])
-    start = np.zeros((table.layout.n_variables, 4))
-    start[:, 0] = paths[p].coefficients[chosen]
-    whole = fits.solver((None,), nonnegative, stop.is_set)
-    whole.restart(start)
-    residual = whole.solve(at, ridge_at, at, at, 1e-4 * scale)
+    def heed() -> None:  # in the jobs
+        if stop.is_set():
+            raise Cancelled("Culling was cancelled.")
+
+    poll()
+    with job_pool(threads, "cull", stop) as pool:
+        fits = run_jobs(pool, [lambda: Fits(table, heed)], poll)[0]
+        null = run_jobs(pool, [lambda: fits.solver((None,), options.nonnegative, heed)], poll)[0]
+        lambda_max, rounding = null.largest_slope(0), null.rounding
+        if lambda_max <= max(1e-12 * table.n_events / table.n_cells, rounding):
+            return _nothing(table, options, float(null.intercept[0]), summary)
+        del null
+        scale = max(options.tolerance * lambda_max, rounding)
+        tasks = _tasks(pool, fits, options, lambda_max, heed, poll)
+        groups.extend(tasks)
+        _run_stages(pool, groups, options, scale, table, poll)
+        paths = [_summarise(v, g, table, lambda_max) for v, g in zip(options.paths, groups, strict=True)]
+        p, best, chosen = _choose(paths, table, options.rule)
+        task = groups[p][0]
+        at, ridge_at = float(task.l1[chosen]), float(task.l2[chosen])
+        for other in (t for group in groups for t in group):
+            other.release()
+        start = np.zeros((table.layout.n_variables, LANES))
+        start[:, 0] = paths[p].coefficients[chosen]
+
+        def last() -> tuple[Float, float, float]:
+            whole = fits.solver((None,), options.nonnegative, heed)
+            whole.restart(start)
+            residual = whole.solve(at, ridge_at, at, at, 1e-4 * scale)
+            return whole.beta[:, 0].copy(), float(whole.intercept[0]), residual
+
+        coefficients, intercept, residual = run_jobs(pool, [last], poll)[0]
     if residual > scale:
         raise FitError(f"The chosen fit has a KKT residual of {residual:.3g}, above {scale:.3g}.")
     if progress is not None:
-        progress("culling", total_fits, total_fits)
-    notes: tuple[str, ...] = ()
-    if best == n_penalties - 1:
-        notes = ("The best penalty is the last one tried: lower min_ratio to look further.",)
-    if rule != "min":
-        notes += (
-            f"One-standard-error rule ({rule}): penalty {at:.3g} in place of {float(task.l1[best]):.3g}, whose "
-            "cross-validated deviance is the smallest.",
-        )
-    coefficients = whole.beta[:, 0].copy()
+        progress("culling", total, total)
     return CullingResult(
         selected=tuple(np.flatnonzero(coefficients).tolist()),
         coefficients=coefficients,
-        intercept=float(whole.intercept[0]),
+        intercept=intercept,
         penalty=at,
         ridge=ridge_at,
-        mixing=values[p][1],
-        rule=rule,
+        mixing=options.paths[p][1],
+        rule=options.rule,
         best_penalty=float(task.l1[best]),
         kkt_residual=residual / lambda_max,
         lambda_max=lambda_max,
         paths=tuple(paths),
         folds=summary,
         n_rows=table.n_rows,
-        notes=notes,
+        notes=_notes(options, table, at, float(task.l1[best]), best),
     )
+
+
+def _tasks(
+    pool: ThreadPoolExecutor,
+    fits: Fits,
+    options: CullingOptions,
+    lambda_max: float,
+    heed: Callable[[], None],
+    poll: Callable[[int], None],
+) -> list[list[PathTask]]:
+    """The fits of every path, ready to start."""
+    bundles, shape = fits.bundles(), np.geomspace(1.0, options.min_ratio, options.n_penalties)
+    todo: list[tuple[tuple[int | None, ...], Float, Float]] = []
+    for r, a in options.paths:
+        l1 = lambda_max * shape
+        l2 = np.full(len(shape), r) if a is None else l1 * ((1.0 - a) / a)
+        todo += [(bundle, l1, l2) for bundle in bundles]
+    jobs = [
+        lambda b=b, l1=l1, l2=l2: PathTask(fits, b, fits.solver(b, options.nonnegative, heed), l1, l2)
+        for b, l1, l2 in todo
+    ]
+    made = run_jobs(pool, jobs, poll)
+    return [made[i : i + len(bundles)] for i in range(0, len(made), len(bundles))]
+
+
+def _choose(paths: list[CullingPath], table: RowTable, rule: Rule) -> tuple[int, int, int]:
+    """The path, its best penalty, and the one the rule takes."""
+    p = min(range(len(paths)), key=lambda i: (float(paths[i].cv_deviance.min()), i))
+    best = int(np.argmin(paths[p].cv_deviance))
+    if rule == "min":
+        return p, best, best
+    error = np.full(len(paths[p].cv_deviance), paths[p].cv_standard_error[best])
+    if rule == "1se-paired":
+        beyond = paths[p].fold_deviance - paths[p].fold_deviance[:, [best]]
+        error = mean_and_error(beyond, table.group_cells, table.n_folds)[1]
+    return p, best, int(np.argmax(paths[p].cv_deviance <= paths[p].cv_deviance[best] + error))
+
+
+def _notes(options: CullingOptions, table: RowTable, at: float, best_at: float, best: int) -> tuple[str, ...]:
+    notes: tuple[str, ...] = ()
+    if best == options.n_penalties - 1:
+        notes = ("The best penalty is the last one tried: lower min_ratio to look further.",)
+    if options.rule != "min":
+        notes += (
+            f"One-standard-error rule ({options.rule}): penalty {at:.3g} in place of {best_at:.3g}, whose "
+            "cross-validated deviance is the smallest.",
+        )
+    if table.n_rounded:
+        notes += (
+            f"{table.n_rounded:,} cells have so little exposure beside the largest that it was changed by more than a "
+            f"millionth: exposures are multiples of {table.unit:.3g}, so that they add exactly.",
+        )
+    return notes
 
 
 def _check_groups(table: RowTable) -> tuple[FoldSummary, ...]:
@@ -331,14 +324,15 @@ def _check_groups(table: RowTable) -> tuple[FoldSummary, ...]:
         raise InputError("the table has no folds: give them to tabulate().")
     if total == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
-    events = table.event_group_count.sum(axis=1)
     out = []
-    for g, (cells, y) in enumerate(zip(table.group_cells, events, strict=True)):
+    for g, (cells, y) in enumerate(zip(table.group_cells, table.group_events(), strict=True)):
+        of = f"fold {g % k} of repeat {g // k}" if table.n_groups > k else f"fold {g % k}"
         if cells == 0:
-            raise InputError(f"fold {g % k} has no cells.")
+            what = "no cells" if table.amount is None else "no cells with exposure"
+            raise InputError(f"{of} has {what}: there is nothing to judge the fit without it by.")
         if y == total:
             raise FitError(
-                f"All {total:.0f} events lie in fold {g % k}.",
+                f"All {total:.0f} events lie in {of}.",
                 hint="Without it there is nothing to fit: use stratified folds, or smaller blocks.",
             )
         out.append(FoldSummary(g % k, round(float(cells)), int(y), g // k))
@@ -346,11 +340,7 @@ def _check_groups(table: RowTable) -> tuple[FoldSummary, ...]:
 
 
 def _nothing(
-    table: RowTable,
-    values: tuple[tuple[float | None, float | None], ...],
-    intercept: float,
-    folds: tuple[FoldSummary, ...],
-    rule: Rule,
+    table: RowTable, options: CullingOptions, intercept: float, folds: tuple[FoldSummary, ...]
 ) -> CullingResult:
     """The result where no variable has anything to say."""
     none, p = np.zeros(0), table.layout.n_variables
@@ -364,13 +354,13 @@ def _nothing(
         coefficients=np.zeros(p),
         intercept=intercept,
         penalty=0.0,
-        ridge=values[0][0] or 0.0,
-        mixing=values[0][1],
-        rule=rule,
+        ridge=options.paths[0][0] or 0.0,
+        mixing=options.paths[0][1],
+        rule=options.rule,
         best_penalty=0.0,
         kkt_residual=0.0,
         lambda_max=0.0,
-        paths=tuple(path(r, a) for r, a in values),
+        paths=tuple(path(r, a) for r, a in options.paths),
         folds=folds,
         n_rows=table.n_rows,
         notes=("No variable is more frequent where there are more events: nothing is selected.",),
@@ -378,42 +368,30 @@ def _nothing(
 
 
 def _run_stages(
+    pool: ThreadPoolExecutor,
     groups: list[list[PathTask]],
-    n_penalties: int,
+    options: CullingOptions,
     tolerance: float,
     table: RowTable,
-    patience: int | None,
-    threads: int,
-    poll: Callable[[], None],
-    stop: threading.Event,
+    poll: Callable[[int], None],
 ) -> None:
     """Run all paths stage by stage; a ridge whose deviance has turned leaves after its stage.
 
     The stages, and what is decided after them, are the same for any number of threads.
     """
-    running = groups
-    stage = STAGE if patience is not None else n_penalties
-    with ThreadPoolExecutor(threads, thread_name_prefix="rtmdx-cull") as pool:
-        try:
-            for start in range(0, n_penalties, stage):
-                end = min(start + stage, n_penalties)
-                left = {pool.submit(task.run, start, end, tolerance) for group in running for task in group}
-                while left:
-                    done, left = wait(left, timeout=0.2, return_when=FIRST_EXCEPTION)
-                    for job in done:
-                        job.result()
-                    poll()
-                running = [
-                    group
-                    for group in running
-                    if not has_turned(fold_deviance(group), table.group_cells, table.n_folds, patience)
-                ]
-                if not running:
-                    return
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    running, n = groups, options.n_penalties
+    stage = STAGE if options.patience is not None else n
+    for start in range(0, n, stage):
+        end = min(start + stage, n)
+        jobs = [lambda t=task: t.run(start, end, tolerance) for group in running for task in group]  # noqa: B023
+        run_jobs(pool, jobs, poll)
+        running = [
+            group
+            for group in running
+            if not has_turned(fold_deviance(group), table.group_cells, table.n_folds, options.patience)
+        ]
+        if not running:
+            return
 
 
 def _summarise(
@@ -421,7 +399,6 @@ def _summarise(
     group: list[PathTask],
     table: RowTable,
     lambda_max: float,
-    asked: int,
 ) -> CullingPath:
     deviance = fold_deviance(group)
     mean, error = mean_and_error(deviance, table.group_cells, table.n_folds)
@@ -440,5 +417,5 @@ def _summarise(
         intercepts=np.array(first.intercepts),
         kkt_residuals=np.array(first.residuals) / lambda_max,
         fold_deviance=deviance,
-        stopped_early=m < asked,
+        stopped_early=m < len(first.l1),
     )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from rtmdx import _counts, _stats
+from rtmdx import _counts, _rows
 from rtmdx.model.design import Design, Variable
 
 __all__ = ["Distinct", "Entries"]
@@ -297,7 +297,7 @@ def _collapse(
     parts = []
 
     def once(keys: Bytes, levels: Int, weights: NDArray[np.int64]) -> tuple[Bytes, Int, NDArray[np.int64]]:
-        row, first = _stats.collapse_rows(keys)
+        row, first = _rows.collapse_rows(keys)
         total = np.zeros(len(first), np.int64)
         _counts.sum_by_row(row, weights, total)
         return keys[first], levels[first], total

@@ -24,9 +24,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx import _stats
-from rtmdx.errors import Cancelled, FitError
-from rtmdx.model.rows import LANES, Lanes, RowTable
+from rtmdx import _rows, _stats
+from rtmdx.errors import FitError
+from rtmdx.model.lanes import LANES, Lanes
+from rtmdx.model.rows import RowTable
 from rtmdx.model.words import GRAM_CODES, LOOKUP_CODES, Words
 
 __all__ = ["LaneSolver"]
@@ -44,8 +45,8 @@ class LaneSolver:
         Words over all columns, for the optimality check.
     lanes : Lanes
     nonnegative : bool
-    cancelled : callable
-        Polled before every Newton step.
+    poll : callable
+        Called before every pass over the rows; raises to stop.
 
     Attributes
     ----------
@@ -53,11 +54,16 @@ class LaneSolver:
         Coefficients, and minus the gradient of the unpenalised loss, by lane.
     total, everywhere : float64 arrays, shape (4,)
         Sums of exposure times exp(x'b) over the cells fitted to, and over all.
+    rounding : float
+        What rounding alone may leave of a KKT residual.
     """
 
     max_steps = 500
     max_rounds = 2000
     refresh = 0.5  # renew the Gram matrices when a step left more than this share of the residual
+    stalled = 30  # steps without a lower residual after which rounding is to blame
+    longest_step = 20.0  # of a coefficient: e^20 is a risk ratio of 500 million
+    smallest_size = 1e-12  # of a step, before it is given up
 
     def __init__(
         self,
@@ -66,12 +72,13 @@ class LaneSolver:
         lanes: Lanes,
         *,
         nonnegative: bool = True,
-        cancelled: Callable[[], bool] = lambda: False,
+        poll: Callable[[], None] = lambda: None,
     ) -> None:
         self.rows, self.every, self.lanes, self.k = rows, every, lanes, lanes.k
-        self.nonnegative, self.cancelled = nonnegative, cancelled
+        self.nonnegative, self.poll = nonnegative, poll
         self.live = np.arange(LANES) < self.k
         self.xty, self.events, self.n = lanes.xty, lanes.events, lanes.n
+        self.rounding = 64.0 * float(np.finfo(float).eps * (self.events / self.n)[self.live].max())
         self.beta = np.zeros_like(self.xty)
         self._work_on(np.zeros(len(self.beta), dtype=bool))
         self._move(np.zeros((0, LANES)))
@@ -105,11 +112,13 @@ class LaneSolver:
 
     def _measure_all(self) -> None:
         """The slopes of all variables at the current means."""
+        self.poll()
         self.slope = np.empty_like(self.xty)
         columns = self.every.columns
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = np.where(self.weight > 0.0, self.mean / self.weight, 0.0)
-        sums = self.every.sums_of(self.pattern, value, self.lanes)
+        # exp(x'b) in place of the means, and back
+        np.divide(self.mean, self.weight, out=self.mean, where=self.weight > 0.0)
+        sums = self.every.sums_of(self.pattern, self.mean, self.lanes)
+        self.mean *= self.weight
         self.slope[columns] = self._steepness(sums, self.xty[columns])
 
     def violations(self, slope: Float, beta: Float, l1: float, l2: float) -> Float:
@@ -131,25 +140,31 @@ class LaneSolver:
 
     def _work_on(self, keep: NDArray[np.bool_]) -> None:
         """Take a working set: pack its codes, and collapse the rows to the patterns it can tell apart."""
+        self.poll()
         self._working = keep
-        words = self.words = Words(self.rows, np.flatnonzero(keep), LOOKUP_CODES)
-        self._gram_words: Words | None = None
+        columns, n = np.flatnonzero(keep), self.rows.n_rows
+        words = Words(self.rows, columns, LOOKUP_CODES)
         self._hessian: list[Float | None] = [None] * LANES
-        n = self.rows.n_rows
+        self.poll()
         if len(words.words):
             lines = np.ascontiguousarray(words.words.T).view(np.uint8)
-            self.pattern, self._first = _stats.collapse_rows(lines)
+            self.pattern, self._first = _rows.collapse_rows(lines)
+            del lines
         else:
             self.pattern, self._first = np.zeros(n, np.int32), np.zeros(min(n, 1), np.int32)
-        words.keep(self._first)
+        self.poll()
+        self.words = Words(self.rows, columns, LOOKUP_CODES, self._first)
         self.weight, self.exposure = np.empty((len(self._first), LANES)), np.empty(len(self._first))
         of = self.lanes
-        _stats.lane_exposures(of.exposure, of.groups, of.group, of.share, self.pattern, self.weight, self.exposure)
+        _stats.lane_exposures(of.amount, of.groups, of.group, of.share, self.pattern, self.weight, self.exposure)
+        self.weight *= of.unit
+        self.exposure *= of.unit
         self.mean = np.empty_like(self.weight)
         self.total, self.everywhere = np.empty(LANES), np.empty(LANES)
 
     def _move(self, beta: Float) -> None:
         """Compute means and totals for coefficients of the working set."""
+        self.poll()
         words = self.words
         _stats.lane_means(
             words.words,
@@ -179,15 +194,14 @@ class LaneSolver:
             These penalties, the L1 penalty before (where the solver stands) and one further on, for which
             variables are gathered already when the working set must be rebuilt.
         tolerance : float
-            Largest violation allowed, absolute.
+            Largest violation allowed, absolute; `rounding` where that is more.
 
         Raises
         ------
         FitError
             If the residual stays above 1000 times the tolerance and cannot be lowered.
-        Cancelled
-            If `cancelled()` is true.
         """
+        tolerance = max(tolerance, self.rounding)
         keep = self._screen(l1, previous)
         if (keep & ~self._working).any():
             self._work_on(keep | self._screen(ahead, previous))
@@ -204,14 +218,12 @@ class LaneSolver:
 
     def _renew(self) -> None:
         """Make the Gram matrices of all lanes at their means."""
-        if self._gram_words is None:
-            self._gram_words = Words(self.rows, self.words.columns, GRAM_CODES)
-            self._gram_words.keep(self._first)
-            place = np.empty(self.rows.layout.n_variables, np.intp)
-            place[self._gram_words.columns] = np.arange(len(self.words.columns))
-            self._from_gram = place[self.words.columns]
-        grams, centres = self._gram_words.grams(self.mean, self.k)
-        order = self._from_gram
+        # Made anew each time: cheap beside what they serve for, and they are as large as all else together.
+        words = Words(self.rows, self.words.columns, GRAM_CODES, self._first)
+        place = np.empty(self.rows.layout.n_variables, np.intp)
+        place[words.columns] = np.arange(len(words.columns))
+        order = place[self.words.columns]
+        grams, centres = words.grams(self.mean, self.k, self.poll)
         for f, gram in enumerate(grams):
             scale = self.events[f] / self.total[f]
             centre = scale * centres[order, f]
@@ -239,10 +251,12 @@ class LaneSolver:
         loss = self._objective(beta, xty, l1, l2)
         before = np.full(LANES, np.inf)
         floor = np.zeros(LANES, dtype=bool)  # cannot be lowered further
+        least, since = np.full(LANES, np.inf), np.zeros(LANES, dtype=np.int64)
         for _ in range(self.max_steps):
-            if self.cancelled():
-                raise Cancelled("Culling was cancelled.")
             residual = self.violations(slope, beta, l1, l2).max(axis=0)
+            since = np.where(residual < 0.9 * least, 0, since + 1)
+            least = np.minimum(least, residual)
+            floor |= (since > self.stalled) & (residual <= 1000.0 * tolerance)
             todo = (residual > tolerance) & ~floor
             if not todo.any():
                 self.beta[columns] = beta
@@ -269,8 +283,12 @@ class LaneSolver:
             promised = (step * (l2 * beta - slope)).sum(axis=0) + l1 * (
                 np.abs(trial).sum(axis=0) - np.abs(beta).sum(axis=0)
             )
-            size, slack = np.ones(LANES), 1e-13 * np.maximum(1.0, np.abs(loss))
+            slack = 1e-13 * np.maximum(1.0, np.abs(loss))
             moving = step.any(axis=0)
+            longest = np.abs(step).max(axis=0)
+            size = np.where(longest > self.longest_step, self.longest_step / np.maximum(longest, 1e-300), 1.0)
+            if (size < 1.0).any():
+                trial = np.where(size == 1.0, new_beta, beta + size * step)
             while True:
                 self._move(trial)
                 reached = self._objective(trial, xty, l1, l2)
@@ -278,7 +296,7 @@ class LaneSolver:
                 if not bad.any():
                     break
                 size[bad] *= 0.5
-                moving &= size >= 1e-6
+                moving &= size >= self.smallest_size
                 trial = np.where(size == 1.0, new_beta, np.where(moving, beta + size * step, beta))
             for f in np.flatnonzero(todo & ~moving):
                 if not fresh:

@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rtmdx import _rows
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design
 from rtmdx.model.entries import Entries
 from rtmdx.model.families import check_counts, check_exposure
+from rtmdx.model.lanes import LANES, Lanes
 from rtmdx.model.likelihood import DISTINCT, MAX_COEFFICIENT, Family
 from rtmdx.model.penalized import LaneSolver
-from rtmdx.model.rows import LANES, Lanes, exposure_unit, tabulate
 from rtmdx.model.search import Rules, Search
 from rtmdx.model.tables import CellTable
+from rtmdx.model.tabulate import tabulate
 from rtmdx.model.words import LOOKUP_CODES, Words
 
 __all__ = ["Culled", "Penalty", "Refit", "Refitter", "SearchOptions"]
@@ -142,11 +144,12 @@ class Refitter:
                 f"group has shape {of.shape}, expected {y.shape}: the number of each cell's group, from 0."
             )
         self.table = tabulate(design, y, exposure=e)
+        self._amounts = self.table.amounts()
         assert self.table.row is not None
         self.has_exposure = e is not None
         self.every = Words(self.table, np.arange(self.table.layout.n_variables), LOOKUP_CODES)
         kept = self.table.row >= 0
-        row, y, self._group = self.table.row[kept].astype(np.int64), y[kept], of[kept]
+        row, y, self._group = self.table.row[kept], y[kept], of[kept]
         own = np.ones(len(y)) if e is None else e[kept]
         order = np.lexsort((own, y, row))
         new = np.ones(len(order), dtype=bool)
@@ -155,9 +158,8 @@ class Refitter:
         self._line = np.empty(len(order), np.int64)
         self._line[order] = np.cumsum(new) - 1
         self._row, self._y, self._exposure = row[first], y[first], own[first]
-        step = 1.0 if e is None else exposure_unit(e)
         # What culling sees: exposures rounded as its table rounds them, so that their sums are exact.
-        self._rounded = self._exposure if e is None else np.maximum(np.rint(self._exposure / step), 1.0) * step
+        self._steps = np.maximum(np.rint(self._exposure / self.table.unit), 1.0).astype(np.int64)
         self._codes = [
             (line[self._row], set(self.table.layout.block_columns(b))) for b, line in enumerate(self.table.codes)
         ]
@@ -194,17 +196,18 @@ class Refitter:
     def lanes(self, weights: Sequence[Int]) -> Lanes:
         """What up to four weighted fits are fitted to; each needs events."""
         t, k = self.table, len(weights)
-        groups, events_by_row = np.zeros((LANES, t.n_rows)), np.zeros((t.n_rows, LANES))
+        groups, events_by_row = np.zeros((LANES, t.n_rows), np.int64), np.zeros((t.n_rows, LANES))
         events, n = np.ones(LANES), np.ones(LANES)
+        no_group = np.zeros(0, np.int32)
         for f, w in enumerate(weights):
             of = w.astype(np.float64)
-            groups[f] = np.bincount(self._row, weights=-(of * self._rounded), minlength=t.n_rows)
+            _rows.add_by_row(self._row, no_group, -w * self._steps, groups[f : f + 1])
             events_by_row[:, f] = np.bincount(self._row, weights=of * self._y, minlength=t.n_rows)
             events[f], n[f] = events_by_row[:, f].sum(), of.sum()
         xty = np.zeros((t.layout.n_variables, LANES))
         xty[self.every.columns] = self.every.sums(events_by_row)
         group = np.where(np.arange(LANES) < k, np.arange(LANES), -1).astype(np.int32)
-        return Lanes(k, t.exposure, groups, group, np.zeros(LANES), xty, events, n)
+        return Lanes(k, self._amounts, t.unit, groups, group, np.zeros(LANES), xty, events, n)
 
     def cull(self, weights: Sequence[Int], penalty: Penalty) -> list[Culled | str]:
         """What each of up to four weighted fits keeps at a penalty, or why there is nothing."""
@@ -213,7 +216,7 @@ class Refitter:
         if penalty.lambda_max == 0.0:
             return [Culled() for _ in weights]
         try:
-            solver = LaneSolver(self.table, self.every, self.lanes(weights), cancelled=self._cancelled)
+            solver = LaneSolver(self.table, self.every, self.lanes(weights), poll=self.poll)
             solver.restart(np.repeat(penalty.coefficients[:, None], LANES, axis=1) * solver.live)
             solver.solve(penalty.l1, penalty.l2, penalty.l1, penalty.l1, 1e-10 * penalty.lambda_max)
         except FitError as error:
@@ -238,10 +241,6 @@ class Refitter:
             steepest[factor] = max(steepest.get(factor, 0.0), s)
         gain = MAX_COEFFICIENT * sum(steepest.values()) - float(slope @ beta)
         return Culled(tuple(columns.tolist()), here + gain)
-
-    def _cancelled(self) -> bool:
-        self.poll()
-        return False
 
     # ----------------------------------------------------------------------------------- stepwise
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.culling import cull
 from rtmdx.model.design import Block, Design
+from rtmdx.model.lanes import LANES
 from rtmdx.model.refit import NO_EVENTS, Culled, Penalty, Refit, Refitter
-from rtmdx.model.rows import LANES
 
 __all__ = ["CullOptions", "reculled", "refits", "run_all"]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx import _stats
-from rtmdx.model.rows import Lanes, RowTable
+from rtmdx import _rows, _stats
+from rtmdx.model.lanes import Lanes
+from rtmdx.model.rows import RowTable
 
 __all__ = ["EVERY_CODES", "GRAM_CODES", "LOOKUP_CODES", "Words"]
 
@@ -33,6 +36,8 @@ class Words:
         The columns told apart.
     max_codes : int
         Most values of one word (a single block may exceed it).
+    at : int32 array, optional
+        The rows whose words are made; all by default.
 
     Attributes
     ----------
@@ -41,7 +46,9 @@ class Words:
     words : uint16 array, shape (n_words, n_rows)
     """
 
-    def __init__(self, rows: RowTable, columns: NDArray[np.intp], max_codes: int) -> None:
+    def __init__(
+        self, rows: RowTable, columns: NDArray[np.intp], max_codes: int, at: NDArray[np.int32] | None = None
+    ) -> None:
         layout = rows.layout
         wanted = np.zeros(layout.n_variables, dtype=bool)
         wanted[columns] = True
@@ -97,8 +104,11 @@ class Words:
                 i += 1
             places.append(np.stack(columns_of, axis=1).ravel())
         self.place = np.concatenate(places).astype(np.int32) if places else np.zeros(0, np.int32)
-        self.words = np.empty((len(packed), rows.n_rows), dtype=np.uint16)
-        _stats.build_words(rows.codes, np.array([b for _, b, *_ in order], dtype=np.int32), word_of, digits, self.words)
+        self.words = np.empty((len(packed), rows.n_rows if at is None else len(at)), dtype=np.uint16)
+        if self.words.size:
+            used = np.array([b for _, b, *_ in order], dtype=np.int32)
+            which = np.zeros(0, np.int32) if at is None else at
+            _rows.build_words(rows.codes, used, word_of, digits, which, self.words)
 
     @property
     def n_entries(self) -> int:
@@ -131,13 +141,13 @@ class Words:
             self.offsets,
             pattern,
             value,
-            lanes.exposure,
+            lanes.amount,
             lanes.groups,
             lanes.group,
             lanes.share,
             hist,
         )
-        return self._decoded(hist)
+        return lanes.unit * self._decoded(hist)
 
     def _decoded(self, hist: Float) -> Float:
         blocks = np.empty((len(self.decode), 4))
@@ -146,13 +156,20 @@ class Words:
         _stats.encode_lanes(self.decode, self.codes, self.starts, blocks, out)
         return out
 
-    def grams(self, weight: Float, lanes: int) -> tuple[list[Float], Float]:
-        """Return X'diag(weight)X of the first lanes, each (n_columns, n_columns), and X'weight, (n_columns, 4)."""
+    def grams(self, weight: Float, lanes: int, poll: Callable[[], None]) -> tuple[list[Float], Float]:
+        """Return X'diag(weight)X of the first lanes, each (n_columns, n_columns), and X'weight, (n_columns, 4).
+
+        `poll` is called before each word.
+        """
         ends = np.concatenate([[0], np.cumsum(self.width)])
         starts = np.concatenate([[0], np.cumsum(np.diff(self.offsets).astype(np.int64) * self.width)])
         n = len(self.decode)
-        joint = np.empty((n, n, 4))
-        _stats.lane_joint(self.words, self.offsets, self.place, starts, self.width, self.codes[ends], weight, joint)
+        joint = np.zeros((n, n, 4))
+        for w in range(len(self.width)):
+            poll()
+            _stats.lane_joint(
+                self.words, self.offsets, self.place, starts, self.width, self.codes[ends], weight, w, joint
+            )
         out = []
         for f in range(lanes):
             gram = np.empty((len(self.columns), len(self.columns)))
