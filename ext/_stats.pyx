@@ -34,6 +34,7 @@ cdef extern from "rtmdx/code_sums.hpp" namespace "rtmdx" nogil:
     void c_lane_means "rtmdx::lane_means"(
         const PackedRows &rows, const double *table, const double *weight, const double *exposure,
         double *mean, double *total, double *everywhere) except +
+    void c_lane_ratios "rtmdx::lane_ratios"(int64_t n, const double *weight, double *mean) except +
     void c_lane_histogram "rtmdx::lane_histogram"(
         const PackedRows &rows, const double *weight, double *hist) except +
 
@@ -98,6 +99,13 @@ def lane_means(
     cdef const double *t = &table[0, 0] if table.shape[0] else NULL
     with nogil:
         c_lane_means(rows, t, &weight[0, 0], &exposure[0], &mean[0, 0], &total[0], &everywhere[0])
+
+
+def lane_ratios(const double[:, ::1] weight, double[:, ::1] mean):
+    """Divide `mean` by `weight`, both (n_rows, 4), in place: 0 where there is no weight."""
+    if mean.shape[0] > 0:
+        with nogil:
+            c_lane_ratios(4 * mean.shape[0], &weight[0, 0], &mean[0, 0])
 
 
 def lane_histogram(

@@ -72,7 +72,8 @@ RTMDX_CLONES
 void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* exposure, double* mean,
                 double* total, double* everywhere) {
   alignas(32) double eta[block_rows * lanes];
-  double sum[lanes] = {0, 0, 0, 0}, every_sum[lanes] = {0, 0, 0, 0}, farthest[lanes] = {0, 0, 0, 0};
+  double sum[lanes] = {0, 0, 0, 0}, every_sum[lanes] = {0, 0, 0, 0};
+  bool beyond[lanes] = {false, false, false, false};
   for (std::int64_t start = 0; start < rows.n_rows; start += block_rows) {
     const std::int64_t n = std::min(block_rows, rows.n_rows - start);
     std::memset(eta, 0, sizeof eta);
@@ -91,10 +92,11 @@ void lane_means(const PackedRows& rows, const double* table, const double* weigh
       const double* t0 = table + lanes * rows.offsets[w];
       for (std::int64_t i = 0; i < n; ++i) store4(eta + lanes * i, load4(eta + lanes * i) + load4(t0 + lanes * c0[i]));
     }
-    for (std::int64_t i = 0; i < n; ++i) {
-      for (std::int64_t f = 0; f < lanes; ++f) {
-        const double far = weight[lanes * (start + i) + f] > 0.0 ? std::fabs(eta[lanes * i + f]) : 0.0;
-        farthest[f] = far > farthest[f] ? far : farthest[f];
+    std::int64_t n_beyond = 0;  // seldom any, so that which ones is asked only then
+    for (std::int64_t i = 0; i < n * lanes; ++i) n_beyond += (eta[i] < -largest_predictor) | (eta[i] > largest_predictor);
+    if (n_beyond > 0) {
+      for (std::int64_t i = 0; i < n * lanes; ++i) {
+        if (weight[lanes * start + i] > 0.0 && std::fabs(eta[i]) > largest_predictor) beyond[i % lanes] = true;
       }
     }
     for (std::int64_t i = 0; i < n * lanes; ++i) eta[i] = exponential(eta[i]);
@@ -115,7 +117,7 @@ void lane_means(const PackedRows& rows, const double* table, const double* weigh
     }
   }
   for (std::int64_t f = 0; f < lanes; ++f) {
-    total[f] = farthest[f] > largest_predictor ? std::numeric_limits<double>::infinity() : sum[f];
+    total[f] = beyond[f] ? std::numeric_limits<double>::infinity() : sum[f];
     everywhere[f] = every_sum[f];
   }
 }
@@ -156,6 +158,11 @@ namespace {
 }
 
 }  // namespace
+
+RTMDX_CLONES
+void lane_ratios(std::int64_t n, const double* weight, double* mean) {
+  for (std::int64_t i = 0; i < n; ++i) mean[i] = weight[i] > 0.0 ? mean[i] / weight[i] : 0.0;
+}
 
 RTMDX_CLONES
 void lane_histogram(const PackedRows& rows, const double* weight, double* hist) {

@@ -21,6 +21,9 @@ struct PackedRows {
 void lane_means(const PackedRows& rows, const double* table, const double* weight, const double* exposure, double* mean,
                 double* total, double* everywhere);
 
+// mean[i] becomes mean[i] / weight[i], 0 where there is no weight, for n numbers.
+void lane_ratios(std::int64_t n, const double* weight, double* mean);
+
 // What the lanes are fitted to: lane f has share[f] * exposure[i] - group[f][i], without the last where group[f] is null.
 // Amounts are whole numbers (uint16_t, int32_t or int64_t), so that a row all of which is left out has exactly none left.
 template <class Amount>

@@ -116,7 +116,7 @@ class LaneSolver:
         self.slope = np.empty_like(self.xty)
         columns = self.every.columns
         # exp(x'b) in place of the means, and back
-        np.divide(self.mean, self.weight, out=self.mean, where=self.weight > 0.0)
+        _stats.lane_ratios(self.weight, self.mean)
         sums = self.every.sums_of(self.pattern, self.mean, self.lanes)
         self.mean *= self.weight
         self.slope[columns] = self._steepness(sums, self.xty[columns])
