@@ -141,15 +141,15 @@ class LaneSolver:
     def _work_on(self, keep: NDArray[np.bool_]) -> None:
         """Take a working set: pack its codes, and collapse the rows to the patterns it can tell apart."""
         self.poll()
+        self.weight = self.mean = np.empty((0, LANES))  # the last set's are given back before this one's are made
+        self._hessian: list[Float | None] = [None] * LANES
         self._working = keep
         columns, n = np.flatnonzero(keep), self.rows.n_rows
-        words = Words(self.rows, columns, LOOKUP_CODES)
-        self._hessian: list[Float | None] = [None] * LANES
+        self.words = Words(self.rows, columns, LOOKUP_CODES)
         self.poll()
-        if len(words.words):
-            lines = np.ascontiguousarray(words.words.T).view(np.uint8)
-            self.pattern, self._first = _rows.collapse_rows(lines)
-            del lines
+        if len(columns):
+            self.words.words = np.ascontiguousarray(self.words.words.T)
+            self.pattern, self._first = _rows.collapse_rows(self.words.words.view(np.uint8))
         else:
             self.pattern, self._first = np.zeros(n, np.int32), np.zeros(min(n, 1), np.int32)
         self.poll()
