@@ -76,6 +76,14 @@ class Worker:
         self._say("go")
         return float(self._expect("done")[0])
 
+    def peak(self) -> float:
+        """Most memory its process has held, MB, its matrix included (Linux; NaN elsewhere)."""
+        status = Path(f"/proc/{self._process.pid}/status")
+        if not status.exists():
+            return float("nan")
+        line = next(text for text in status.read_text().splitlines() if text.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+
     def close(self) -> None:
         """Have the answer written, and end the process."""
         self._say("save")
