@@ -31,11 +31,6 @@ def dropped() -> RiskTerrain:
     return make_dropped()
 
 
-@pytest.fixture(scope="module")
-def floored() -> RiskTerrain:
-    return make_floored()
-
-
 def test_expected_events_are_exposure_times_risk(dropped: RiskTerrain) -> None:
     exposure = dropped.exposure
     assert exposure is not None
@@ -72,7 +67,8 @@ def test_dropped_events_are_counted_and_said(dropped: RiskTerrain) -> None:
     assert "exposure-dropped" in {f.code for f in dropped.findings}
 
 
-def test_a_floor_lets_every_cell_take_part(floored: RiskTerrain) -> None:
+def test_a_floor_lets_every_cell_take_part() -> None:
+    floored = make_floored()
     exposure = floored.exposure
     assert exposure is not None
     assert exposure.floor == pytest.approx(0.1 * 50.0)
