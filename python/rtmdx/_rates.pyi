@@ -1,0 +1,16 @@
+"""Types of the compiled loops of disparity (ext/_rates.pyx)."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_F64: TypeAlias = NDArray[np.float64]
+
+def conditional_limits(a: _F64, b: _F64, tail: float, weight: float, low: _F64, high: _F64) -> None: ...
+def conditional_tails(a: _F64, b: _F64, theta: _F64, weight: float, upper: _F64, lower: _F64) -> None: ...
+def likelihood_tests(a: _F64, b: _F64, theta: _F64, weight: float, out: _F64) -> None: ...
+def minlike_limits(a: _F64, b: _F64, alpha: float, low: _F64, high: _F64) -> None: ...
+def e_tests(
+    a: _F64, na: _F64, b: _F64, nb: _F64, value: _F64, side: int, most: int, out: _F64
+) -> None: ...
