@@ -61,9 +61,9 @@ def rate_interval(
     InputError
         If an argument is out of its range, naming the place.
     """
-    x, n = _counts("events", events), _exposures("exposure", exposure)
-    alpha = _tail(level)
-    _one_of("method", method, RATE_METHODS)
+    x, n = checked_counts("events", events), checked_exposures("exposure", exposure)
+    alpha = tail_of(level)
+    one_of("method", method, RATE_METHODS)
     x, n = np.broadcast_arrays(x, n)
     exact = (special.gammaincinv(np.maximum(x, 1e-300), alpha) * (x > 0), special.gammainccinv(x + 1.0, alpha))
     if method == "exact":
@@ -115,8 +115,8 @@ def ratio_interval(
         If an argument is out of its range, or "wald-log" meets a count of 0: it names the place.
     """
     x, nx, y, ny = _four(a, na, b, nb)
-    alpha = _tail(level)
-    _one_of("method", method, RATIO_METHODS)
+    alpha = tail_of(level)
+    one_of("method", method, RATIO_METHODS)
     ratio = ny / nx
     if method == "wald-log":
         _need_events(x, y, method)
@@ -172,10 +172,10 @@ def ratio_test(
         of 0, or counts are too large for "etest".
     """
     x, nx, y, ny = _four(a, na, b, nb)
-    r = _exposures("value", value)
-    _one_of("method", method, TEST_METHODS)
-    _one_of("alternative", alternative, ("two-sided", "larger", "smaller"))
-    x, nx, y, ny, r = (np.ascontiguousarray(v) for v in np.broadcast_arrays(x, nx, y, ny, r))
+    r = checked_exposures("value", value)
+    one_of("method", method, TEST_METHODS)
+    one_of("alternative", alternative, ("two-sided", "larger", "smaller"))
+    x, nx, y, ny, r = (np.array(v, order="C") for v in np.broadcast_arrays(x, nx, y, ny, r))
     if method in ("score", "wald", "wald-log", "sqrt"):
         return _normal_test(x, nx, y, ny, r, alternative, method)
     if method.startswith("minlike") and alternative != "two-sided":
@@ -252,23 +252,23 @@ def _in_parts(work: Callable[[slice], None], n: int, threads: int) -> None:
         list(pool.map(work, slices))
 
 
-def _place(bad: NDArray[np.bool_]) -> str:
+def place_of(bad: NDArray[np.bool_]) -> str:
     index = np.argwhere(bad)[0].tolist() if bad.ndim else []
     return "" if not index else f" at {index[0] if len(index) == 1 else tuple(index)}"
 
 
-def _counts(name: str, values: ArrayLike) -> Float:
+def checked_counts(name: str, values: ArrayLike) -> Float:
     try:
         x = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{name}: found {type(values).__name__}, expected whole numbers >= 0.") from None
     bad = ~(np.isfinite(x) & (x >= 0) & (x == np.rint(x)) & (x <= _MOST))
     if bad.any():
-        raise InputError(f"{name}{_place(bad)}: found {float(x[bad].flat[0]):g}, expected a whole number >= 0.")
+        raise InputError(f"{name}{place_of(bad)}: found {float(x[bad].flat[0]):g}, expected a whole number >= 0.")
     return x
 
 
-def _exposures(name: str, values: ArrayLike) -> Float:
+def checked_exposures(name: str, values: ArrayLike) -> Float:
     try:
         x = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -276,36 +276,36 @@ def _exposures(name: str, values: ArrayLike) -> Float:
     bad = ~(np.isfinite(x) & (x > 0))
     if bad.any():
         raise InputError(
-            f"{name}{_place(bad)}: found {float(x[bad].flat[0]):g}, expected a number > 0.",
+            f"{name}{place_of(bad)}: found {float(x[bad].flat[0]):g}, expected a number > 0.",
             hint="A rate needs an exposure; leave out, or merge, groups without one." if name != "value" else None,
         )
     return x
 
 
 def _four(a: ArrayLike, na: ArrayLike, b: ArrayLike, nb: ArrayLike) -> tuple[Float, Float, Float, Float]:
-    parts = _counts("a", a), _exposures("na", na), _counts("b", b), _exposures("nb", nb)
+    parts = checked_counts("a", a), checked_exposures("na", na), checked_counts("b", b), checked_exposures("nb", nb)
     try:
         x, nx, y, ny = np.broadcast_arrays(*parts)
     except ValueError:
         raise InputError(f"shapes {[p.shape for p in parts]} of a, na, b and nb do not fit together.") from None
-    return np.ascontiguousarray(x), nx, np.ascontiguousarray(y), ny
+    return np.array(x, order="C"), nx, np.array(y, order="C"), ny
 
 
 def _need_events(x: Float, y: Float, method: str) -> None:
     bad = (x == 0) | (y == 0)
     if bad.any():
         raise InputError(
-            f"method {method!r}{_place(bad)}: found no events; it is not defined there.",
+            f"method {method!r}{place_of(bad)}: found no events; it is not defined there.",
             hint="Use midp, exact, minlike or score.",
         )
 
 
-def _tail(level: float) -> float:
+def tail_of(level: float) -> float:
     if not 0.0 < level < 1.0:
         raise InputError(f"level: found {level}, expected a probability such as 0.95.")
     return 0.5 * (1.0 - level)
 
 
-def _one_of(name: str, found: str, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, found: str, allowed: tuple[str, ...]) -> None:
     if found not in allowed:
         raise InputError(f"{name}: found {found!r}, expected one of {', '.join(allowed)}.")

@@ -160,8 +160,8 @@ class Ratio(Estimate):
         adjusted = f", adjusted for {self.adjusted}" if self.adjusted else ", unadjusted"
         return (
             f"{self._subject()} {_number(self.estimate)} times that of {self.reference} ({_interval(self)}; "
-            f"{self.events:,.0f} events over {self.exposure:,.0f} {self.benchmark}, against {self.reference_events:,.0f} over "
-            f"{self.reference_exposure:,.0f}; {self.pooling.replace('_', ' ')}{adjusted}){_said(self)}"
+            f"{self.events:,.0f} events over {self.exposure:,.0f} {self.benchmark}, against "
+            f"{self.reference_events:,.0f} over {self.reference_exposure:,.0f}; {self.pooling.replace('_', ' ')}{adjusted}){_said(self)}"
         )
 
 
