@@ -85,8 +85,8 @@ def compare(
     kind : {"person", "place"}
         Whether events are of persons of a group, or in the places of a group.
     method : str
-        Interval of a pooled ratio, see `rtmdx.disparity.intervals.ratio_interval`; the means have normal limits of the log
-        ratio (delta method, Poisson counts).
+        Interval of a pooled ratio, see `rtmdx.disparity.intervals.ratio_interval`; the means have normal limits of
+        the log ratio (delta method, Poisson counts).
     level : float
     per : float
         Rates are per so many units of the benchmark.
@@ -249,8 +249,8 @@ def _ratio(
         undefined = (b == 0) | (a == 0)
         if undefined.any():
             raise InputError(
-                f"{group}, {_named(labels, undefined)}: {a[undefined][0]:.0f} and {b[undefined][0]:.0f} events, so that its "
-                "ratio, or its spread, is not defined.",
+                f"{group}, {_named(labels, undefined)}: {a[undefined][0]:.0f} and {b[undefined][0]:.0f} events, so "
+                "that its ratio, or its spread, is not defined.",
                 hint="Use larger strata, or pooling='pooled' or 'ratio_of_mean_rates'.",
             )
         each = a / na / (b / nb)

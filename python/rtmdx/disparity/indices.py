@@ -35,14 +35,14 @@ def disparity_index(events: ArrayLike, exposure: ArrayLike, *, decimals: int | N
     x, n = checked_counts("events", events), checked_exposures("exposure", exposure)
     if x.shape != n.shape or x.ndim != 1 or x.sum() == 0:
         raise InputError(
-            f"events of shape {x.shape} and exposure of shape {n.shape}: expected one of each per group, and some events."
+            f"events of shape {x.shape} and exposure of shape {n.shape}: expected one of each per group, and events."
         )
     shares = 100.0 * x / x.sum(), 100.0 * n / n.sum()
     if decimals is not None:
         shares = np.round(shares[0], decimals), np.round(shares[1], decimals)
         if (shares[1] == 0).any():
             raise InputError("exposure: a group's share rounds to 0.", hint="Give decimals=None.")
-    return shares[0] / shares[1]
+    return np.asarray(shares[0] / shares[1])
 
 
 def share_ratio(event_share: tuple[float, float], exposure_share: tuple[float, float]) -> float:

@@ -161,7 +161,8 @@ class Ratio(Estimate):
         return (
             f"{self._subject()} {_number(self.estimate)} times that of {self.reference} ({_interval(self)}; "
             f"{self.events:,.0f} events over {self.exposure:,.0f} {self.benchmark}, against "
-            f"{self.reference_events:,.0f} over {self.reference_exposure:,.0f}; {self.pooling.replace('_', ' ')}{adjusted}){_said(self)}"
+            f"{self.reference_events:,.0f} over {self.reference_exposure:,.0f}; "
+            f"{self.pooling.replace('_', ' ')}{adjusted}){_said(self)}"
         )
 
 
