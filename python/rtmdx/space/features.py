@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import CRSError, InputError
-from rtmdx.space.values import crs_in, named, reals, whole_numbers
+from rtmdx.space.values import crs_in, crs_name, named, reals, whole_numbers
 
 if TYPE_CHECKING:
     import pyproj
@@ -279,7 +279,7 @@ class Features:
         """Raise a CRSError if the features are known to be in another CRS than `crs`."""
         if self.crs is not None and crs is not None and not self.crs.equals(crs, ignore_axis_order=True):
             raise CRSError(
-                f"features: are in {_crs_name(self.crs)}, the grid is in {_crs_name(crs)}.",
+                f"features: are in {crs_name(self.crs)}, the grid is in {crs_name(crs)}.",
                 hint="Reproject them first: features.to_crs(grid.crs).",
             )
 
@@ -363,10 +363,6 @@ def _cuts(value: ArrayLike, name: str) -> NDArray[np.int64]:
 
 def _crs(crs: Any) -> pyproj.CRS | None:
     return None if crs is None else crs_in(crs, "features")
-
-
-def _crs_name(crs: Any) -> str:
-    return str(crs.to_string() if hasattr(crs, "to_string") and crs.to_epsg() else getattr(crs, "name", crs))
 
 
 def _name(position: int, labels: Any) -> str:
