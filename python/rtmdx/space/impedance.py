@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from rtmdx.errors import FileError, InputError, MissingDependencyError
 from rtmdx.space.arguments import frame_in
+from rtmdx.space.cleaning import Cleaning, clean_shapes
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame
-from rtmdx.space.layers import ALL_ROWS, Cleaning, Finding, clean_shapes
-from rtmdx.space.selection import Selection
+from rtmdx.space.selection import ALL_ROWS, Finding, Selection
 from rtmdx.space.values import named, text
 
 if TYPE_CHECKING:
