@@ -13,6 +13,7 @@ from rtmdx.space.arguments import Cancel, native_grid
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.memory import require_bytes
+from rtmdx.space.parts import take_apart
 from rtmdx.space.values import as_array, choice, named
 
 if TYPE_CHECKING:
@@ -185,12 +186,7 @@ def _of_dimension(cut: NDArray[Any], dimension: int) -> NDArray[Any]:
     """Keep the lines (1) or polygons (2) of each geometry, one geometry each; what only touches is dropped."""
     import shapely
 
-    parts, owner = shapely.get_parts(cut, return_index=True)
-    deeper = shapely.get_type_id(parts) >= 4
-    while deeper.any():
-        parts, inner = shapely.get_parts(parts, return_index=True)
-        owner = owner[inner]
-        deeper = shapely.get_type_id(parts) >= 4
+    parts, owner = take_apart(cut, np.arange(len(cut)))
     keep = shapely.get_dimensions(parts) == dimension
     make = shapely.multilinestrings if dimension == 1 else shapely.multipolygons
     out = np.full(len(cut), shapely.MultiPolygon(), dtype=object)

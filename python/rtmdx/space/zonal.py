@@ -139,7 +139,7 @@ def zonal(
         values,
         weighing,
         features.native(),
-        _zone_offsets(features, kind),
+        zone_offsets(features, kind),
         native_grid(frame),
         kind=kind,
         **run_arguments(threads, cancel, progress),
@@ -205,7 +205,7 @@ def coverage(
     return Coverage(
         *_engine.coverage(
             features.native(),
-            _zone_offsets(features, "polygons"),
+            zone_offsets(features, "polygons"),
             native_grid(frame),
             kind="polygons",
             limit=int(min(available_memory() / _BYTES, 2**62)),
@@ -246,7 +246,7 @@ def _names(statistics: Sequence[str], kind: str, weighted: bool) -> list[str]:
     return names
 
 
-def _zone_offsets(features: Features, kind: str) -> NDArray[np.int64]:
+def zone_offsets(features: Features, kind: str) -> NDArray[np.int64]:
     """First feature of each zone, shape (n_input + 1,)."""
     source = {"points": features.point_source, "lines": features.line_source, "polygons": features.polygon_source}[kind]
     if np.any(np.diff(source) < 0):
