@@ -19,9 +19,9 @@ from rtmdx import _rows
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design
 from rtmdx.model.entries import Entries
-from rtmdx.model.families import check_counts, check_exposure
 from rtmdx.model.lanes import LANES, Lanes
 from rtmdx.model.likelihood import DISTINCT, MAX_COEFFICIENT, Family
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.penalized import LaneSolver
 from rtmdx.model.search import Rules, Search
 from rtmdx.model.tables import CellTable
@@ -136,8 +136,8 @@ class Refitter:
     ) -> None:
         self.design, self.options, self.poll = design, options, poll
         self._searching = threading.Lock()
-        y = check_counts(design, counts)
-        e = check_exposure(design, exposure, y)
+        y = check_counts(design.n_cells, counts)
+        e = check_exposure(design.n_cells, exposure, y)
         of = np.asarray(group, dtype=np.int64)
         if of.shape != y.shape or of.min(initial=0) < 0:
             raise InputError(

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.design import Design
 from rtmdx.model.entries import Distinct
-from rtmdx.model.families import CountModel, check_columns, check_counts, check_exposure
+from rtmdx.model.families import CountModel, check_columns
 from rtmdx.model.likelihood import DISTINCT, FAMILIES, Family
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.search import Attempt, Rules, Search, Step
 from rtmdx.model.tables import CellTable
 
@@ -133,16 +134,16 @@ def stepwise(
     exposure 0 do not count. A move is admissible only if all coefficients of the signed columns are positive after
     it, forced ones apart. A variable without
     events where it is 1 (or where it is 0) has an infinite coefficient: it is not enterable, and the trace
-    says so, as it does for collinear variables and fits that fail. BICs within 1e-9 of each other are
-    equal; then a drop comes before an exchange before an add, the smaller distance first, proximity before cost before
-    density, and the factors in their order. Equal final BICs go to the earlier family.
+    says so, as it does for collinear variables and fits that fail. BICs that differ by at most 1e-9 of their
+    size are equal; then a drop comes before an exchange before an add, the smaller distance first, proximity before
+    cost before density, and the factors in their order. Equal final BICs go to the earlier family.
 
     Cells are first collapsed to the distinct combinations of candidates' codes, count and exposure (the
     *tabulation*, one pass over the cells); the search splits these by one variable after another. All sums over
     cells are of whole numbers, so their order changes no bit.
     """
-    y = check_counts(design, counts)
-    weight = check_exposure(design, exposure, y)
+    y = check_counts(design.n_cells, counts)
+    weight = check_exposure(design.n_cells, exposure, y)
 
     def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
         return CellTable.from_design(design, y, weight, columns, distinct=distinct)
@@ -213,11 +214,11 @@ def stepwise_entries(
     if codes.ndim != 2 or len(codes) != len(design.blocks):
         raise InputError(f"codes have shape {codes.shape}, expected ({len(design.blocks)}, rows): one line per block.")
     rows = Design(design.blocks, codes.shape[1])
-    events = check_counts(rows, y)
-    number = check_counts(rows, cells).astype(np.int64)
+    events = check_counts(rows.n_cells, y)
+    number = check_counts(rows.n_cells, cells).astype(np.int64)
     if (number == 0).any():
         raise InputError(f"row {int(np.argmin(number))} stands for 0 cells, expected at least 1.")
-    weight = check_exposure(rows, exposure, events)
+    weight = check_exposure(rows.n_cells, exposure, events)
 
     def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
         return CellTable.from_entries(design, codes, events, number, weight, columns, distinct=distinct)
