@@ -13,7 +13,7 @@ from rtmdx.model import ranks as ranks_module
 from rtmdx.model.frequencies import frequencies
 from rtmdx.model.ranks import ScoreModel, rank_summary
 from rtmdx.model.refit import Refit
-from rtmdx.model.rows import tabulate
+from rtmdx.model.tabulate import tabulate
 from stats_designs import binary_design, dense, random_design
 
 
