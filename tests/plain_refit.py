@@ -80,7 +80,7 @@ def fitted_terrain(
     """The invented city's terrain, this time culled and searched."""
     t = make_terrain(rows=24, cols=30)
     y = t.counts if counts is None else counts
-    options = {"n_penalties": 25, **model}
+    options = {"n_penalties": 15, **model}
     c = cull(t.design, y, stratified_folds(y, 5, seed=0), exposure=exposure, **options)
     held = [j for j, v in enumerate(t.design.variables) if v.factor in forced]
     s = stepwise(t.design, y, sorted({*c.selected, *held}), exposure=exposure, forced_factors=forced)

@@ -39,7 +39,7 @@ def test_each_selection_is_culling_and_stepwise_with_its_folds(exposed: bool, pl
             folds = stratified_folds(t.counts, 4, seed=seed)
             if kind == "spatial":
                 folds = spatial_folds(*t.grid.rows_cols, side, 4, seed=seed, offset=True)
-            culling = cull(t.design, t.counts, folds, exposure=e, n_penalties=25)
+            culling = cull(t.design, t.counts, folds, exposure=e, n_penalties=15)
             assert_same(refits[i], culling.selected, searched(t.design, t.counts, culling.selected, e))
             assert found.penalties[kind][i] == refits[i].penalty == culling.penalty
     everything = [r for refits in found.refits.values() for r in refits]

@@ -33,7 +33,7 @@ def sorted_ranks(score: list[float], top: int) -> tuple[list[float], list[float]
     return rank, share
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.sampled_from([1, 2, 7, 40, 150]),

@@ -125,7 +125,7 @@ class Counted(Search):
         super().__init__(design, cells, family, *args)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dispersion=st.sampled_from([0.0, 0.2, 2.0, 20.0]),

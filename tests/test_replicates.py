@@ -44,7 +44,7 @@ def anew(terrain, index, folds, forced=(), options=None):
         index = index[exposure[index] > 0]
     own, y, e = copied(terrain.design, index), terrain.counts[index], None if exposure is None else exposure[index]
     dealt = np.searchsorted(np.unique(folds[index]), folds[index])
-    found = cull(own, y, dealt, exposure=e, **(options or {"n_penalties": 25}))
+    found = cull(own, y, dealt, exposure=e, **(options or {"n_penalties": 15}))
     return found, searched(own, y, found.selected, e, forced)
 
 
@@ -82,7 +82,7 @@ def test_reculled_is_a_whole_run_on_the_cells_of_a_replicate(kind: str, request)
     found = t.stability(3, block=SIDE * CELL, seed=5, recull=True)  # a terrain without a plan of folds has these
     assert found.recull
     for r, refit in enumerate(found.refits):
-        culling, model = anew(t, replicate(t, r, 5), folds, forced, {"n_penalties": 25, **t.config["model"]})
+        culling, model = anew(t, replicate(t, r, 5), folds, forced, {"n_penalties": 15, **t.config["model"]})
         assert_same(refit, culling.selected, model)
         assert refit.penalty == pytest.approx(culling.penalty, rel=1e-12)
     chosen = Counter(j for refit in found.refits for j in refit.columns)
@@ -118,7 +118,7 @@ def test_the_run_s_folds_are_made_again(plain) -> None:
         index = replicate(t, r, 2, "half")
         whole = folds[:, index][[len(np.unique(line[index])) == 5 for line in folds]]
         own, y = copied(t.design, index), t.counts[index]
-        culling = cull(own, y, whole, n_penalties=25)
+        culling = cull(own, y, whole, n_penalties=15)
         assert_same(refit, culling.selected, searched(own, y, culling.selected, None))
     again = replace(plain, fold_plan=describe_folds(folds[0], plain.counts, "stratified", seed=9))
     same_refits(
