@@ -43,7 +43,7 @@ def test_nothing_else_at_the_root_of_the_package() -> None:
     names = {
         p.name
         for p in PACKAGE.iterdir()
-        if not p.name.startswith(("__pycache__", "_engine", "_rates", "_rows", "_stats", "_counts"))
+        if not p.name.startswith(("__pycache__", "_engine", "_rates", "_rows", "_stats", "_tables", "_counts"))
     }
     assert names == {"__init__.py", "errors.py", "cli.py", "py.typed", "demo", *ORDER}
 

@@ -17,6 +17,7 @@ from rtmdx.model.folds import stratified_folds
 from rtmdx.model.outcome import check_exposure
 from rtmdx.model.rows import RowTable, exposure_unit
 from rtmdx.model.stepwise import stepwise, stepwise_entries
+from rtmdx.model.stepwise_options import StepwiseOptions
 from rtmdx.model.tabulate import merge_tables, tabulate
 from rtmdx.model.words import GRAM_CODES, LOOKUP_CODES, Words
 from stats_designs import dense, random_design, simulate
@@ -185,7 +186,11 @@ def test_culling_of_tiles_is_that_of_the_whole(with_exposure: bool) -> None:
         return
     direct = stepwise(design, y, whole.selected, families=("poisson", "nbii", "nb2"))
     tiled = stepwise_entries(
-        part(design, pieces[0]), *merged.entries(), whole.selected, families=("poisson", "nbii", "nb2"), threads=2
+        part(design, pieces[0]),
+        *merged.entries(),
+        whole.selected,
+        StepwiseOptions(("poisson", "nbii", "nb2")),
+        threads=2,
     )
     assert direct.trace == tiled.trace
     assert direct.model.parameters.tobytes() == tiled.model.parameters.tobytes()
