@@ -6,6 +6,7 @@ them in place. Retries are ours and not Ray's, so that they are counted and end.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import socket
@@ -13,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,16 +114,18 @@ class RayExecutor:
         """Connect; return whether the session is ours to end."""
         if ray.is_initialized():
             return False
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if self.address is None:
             workers = self.workers or max(1, (os.cpu_count() or 1) // threads)
-            ray.init(address="local", num_cpus=workers * threads, include_dashboard=False, **options)
+            with _quiet():
+                ray.init(address="local", num_cpus=workers * threads, include_dashboard=False, **options)
             return True
         _require_listener(self.address)
         try:
-            ray.init(address=self.address, **options)
+            with _quiet():
+                ray.init(address=self.address, **options)
         except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SweepError(
@@ -284,6 +287,18 @@ def _ray() -> Any:
     except ImportError:
         raise MissingDependencyError('the executor "ray" needs Ray.', hint="pip install 'rtmdx[ray]'") from None
     return ray
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray says while it starts off the terminal, errors apart."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _require_listener(address: str) -> None:
