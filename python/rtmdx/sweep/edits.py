@@ -126,7 +126,8 @@ def _added(frame: gpd.GeoDataFrame, fields: Mapping[str, Any], edit: Edit, crs: 
     import pandas as pd
 
     new = gpd.GeoDataFrame(geometry=[_shape(t) for t in edit.geometries], crs=crs).to_crs(frame.crs)
-    new = new.rename_geometry(frame.geometry.name)
+    if frame.geometry.name != new.geometry.name:
+        new = new.rename_geometry(frame.geometry.name)
     for field, value in fields.items():
         new[field] = value[0] if isinstance(value, list) else value
     blank = frame.iloc[:0].reindex(range(len(new)))  # the layer's own fields and types, empty

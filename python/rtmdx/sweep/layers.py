@@ -68,10 +68,9 @@ class SharedLayers:
 class EditedReader(LayerReader):
     """Reads the layers of one scenario: from what is shared, with its edits."""
 
-    def __init__(self, shared: SharedLayers, edits: tuple[Edit, ...]) -> None:
+    def __init__(self, shared: SharedLayers, area: Source, edits: tuple[Edit, ...] = ()) -> None:
         super().__init__(shared.data, shared.layers)
-        self._shared, self._edits = shared, edits
-        self._crs: pyproj.CRS | None = None
+        self._shared, self._area, self._edits = shared, area, edits
 
     def read(self, source: Source, key: str, what: str) -> Read:
         """Return the frame, rows in the layer, the source's name for people, and its digest."""
@@ -86,11 +85,9 @@ class EditedReader(LayerReader):
 
         found: Read = self._shared.frames.get(place, anew, _size)
         edits = edits_of(self._edits, key)
-        if key == "area":
-            self._crs = found[0].crs
-        if not edits or self._crs is None:
+        if not edits:
             return found
-        crs = self._crs
+        crs: pyproj.CRS = self.read(self._area, "area", "study area")[0].crs
         # a layer that is filtered for keeps what is added to it
         fields = {k: v for k, v in source.filter.items() if k in found[0].columns}
 

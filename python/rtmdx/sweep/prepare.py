@@ -101,7 +101,7 @@ class Workshop:
         from rtmdx.runs.inputs import _area, _grid
 
         study = scenario.study
-        reader = EditedReader(self.layers, ())
+        reader = EditedReader(self.layers, study.area)
 
         def make() -> Grid:
             return _grid(study, _area(study, reader), self._check_size(study))
@@ -180,7 +180,7 @@ class Workshop:
             return value
 
         named = {"area", "outcome", *known}
-        reader = EditedReader(self.layers, edits)
+        reader = EditedReader(self.layers, study.area, edits)
         reader.layers = {k: v for k, v in reader.layers.items() if k in named}
         return load_inputs(study, check_size=self._check_size(study), cancel=cancel, reader=reader, memo=memo)
 
