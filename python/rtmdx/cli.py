@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rtmdx.errors import InputError, RtmdxError
+from rtmdx.sweep.commands import Tools, add_sweep
 
 if TYPE_CHECKING:
     from rtmdx.runs.study import Study
@@ -247,6 +248,7 @@ class _Progress:
 
     LABELS = {  # noqa: RUF012
         "city": "Making the city",
+        "plan": "Planning the sweep",
         "layers": "Reading layers",
         "surfaces": "Distance and density",
         "culling": "Culling variables",
@@ -254,6 +256,7 @@ class _Progress:
         "terrain": "Risk terrain",
         "stability": "Repeating the selection",
         "outputs": "Writing outputs",
+        "verify": "Verifying",
     }
 
     def __init__(self, console: Console, *, hidden: bool) -> None:
@@ -343,6 +346,9 @@ def _print_written(console: Console, out: Path, written: dict[str, str]) -> None
     width = max(map(len, written))
     for name, text in written.items():
         console.print(f"  {name:<{width}}  [dim]{text}[/]", highlight=False)
+
+
+add_sweep(app, Tools(_session, _parse_changes, _limit, _data_folder, _print_json))
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ class RayExecutor:
         ray = _ray()
         ours = self._connect(ray, job.threads)
         try:
-            yield from _Run(ray, self, job).events()
+            yield from _Run(ray, self, job, ours=ours and self.address is None).events()
         finally:
             if ours:
                 ray.shutdown()
@@ -127,9 +127,8 @@ class RayExecutor:
             with _quiet():
                 ray.init(address=self.address, **options)
         except Exception as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SweepError(
-                f"Ray cluster {self.address}: cannot be joined ({first}).",
+                f"Ray cluster {self.address}: cannot be joined ({_first_line(error)}).",
                 hint="Check the address, and that this machine has the cluster's version of Ray and Python.",
             ) from None
         return True  # leaves the cluster, does not end it
@@ -157,10 +156,11 @@ class RayExecutor:
 class _Run:
     """One sweep on a session of Ray."""
 
-    def __init__(self, ray: Any, executor: RayExecutor, job: Job) -> None:
+    def __init__(self, ray: Any, executor: RayExecutor, job: Job, *, ours: bool) -> None:
         self.ray, self.job, self.retries = ray, job, executor.retries
         slots = executor.slots(ray, job)
-        self.bound = slots if executor.address is not None and executor.workers is not None else slots * _AHEAD
+        # on cores that are not only ours, the number in flight is all that holds to the number asked for
+        self.bound = slots * _AHEAD if ours or executor.workers is None else slots
         self.task = ray.remote(_task).options(
             num_cpus=job.threads, memory=int(job.memory), max_retries=0, retry_exceptions=False
         )
@@ -216,10 +216,12 @@ class _Run:
         index = item.scenario.index
         try:
             done: Done = self.ray.get(ref)
-        except errors.RayTaskError as error:  # beyond what `attempt` catches
-            return Done(index, SweepError(f"worker: {error.cause or error}"), "worker", str(error))
+        except errors.RayTaskError as error:  # beyond what `attempt` catches: what was sent cannot be read there
+            why = _last_line(error)
+            hint = "Install the same wheels of rtmdx on every node." if "No module named" in why else None
+            return Done(index, SweepError(f"its worker could not take it on: {why}", hint=hint), "worker", str(error))
         except errors.RayError as error:  # the worker or its node died, or was ended for lack of memory
-            why = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            why = f"{type(error).__name__}: {_first_line(error)}"
             if attempts < self.retries and not isinstance(error, errors.TaskCancelledError):
                 self.job.retried(index, why)
                 self._submit(item, attempts + 1)
@@ -278,6 +280,15 @@ class _Run:
                 self.ray.cancel(ref, force=True)
         if self.feeder.is_alive():
             self.feeder.join(_GRACE)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def _ray() -> Any:
