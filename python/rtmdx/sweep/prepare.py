@@ -13,7 +13,7 @@ import numpy as np
 
 from rtmdx.errors import SweepError
 from rtmdx.model.design import Design, build_design
-from rtmdx.model.rows import distinct_rows
+from rtmdx.model.tabulate import distinct_rows
 from rtmdx.runs.estimate import available_memory, estimate_run, require_memory
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.study import Study
