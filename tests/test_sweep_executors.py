@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +23,6 @@ from sweep_doubles import FolderWriter, RaisingWriter
 
 BASE = rtmdx.Study.from_dict(small_city.study())
 AXES: dict[str, Any] = {"grid.cell_size": [75, 100], "seeds": 2, "factors": [["bars", "parks"], ["bars", "roads"]]}
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Any]:
-    """One Ray of two cores for all tests; executors use the session there is and leave it running."""
-    ray = pytest.importorskip("ray")
-    from rtmdx.sweep.ray_executor import _quiet
-
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
-    with _quiet():
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    yield ray
-    ray.shutdown()
-    os.environ.pop("PYTHONPATH")
-    if before is not None:
-        os.environ["PYTHONPATH"] = before
 
 
 @pytest.fixture(scope="module")

@@ -221,7 +221,7 @@ class _Run:
             hint = "Install the same wheels of rtmdx on every node." if "No module named" in why else None
             return Done(index, SweepError(f"its worker could not take it on: {why}", hint=hint), "worker", str(error))
         except errors.RayError as error:  # the worker or its node died, or was ended for lack of memory
-            why = f"{type(error).__name__}: {_first_line(error)}"
+            why = f"{type(error).__name__}: {_first_line(error).partition('. ')[0]}"
             if attempts < self.retries and not isinstance(error, errors.TaskCancelledError):
                 self.job.retried(index, why)
                 self._submit(item, attempts + 1)
