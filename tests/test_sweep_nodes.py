@@ -65,10 +65,9 @@ def test_two_nodes_and_one_that_dies(kill: str, tmp_path: Path) -> None:
     one = FolderWriter(str(here))
     assert all(d.error is None for d in SerialExecutor().run(Job(one, expansion, range(N), Workshop(data=tmp_path))))
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), str(there), str(N), kill],
-        capture_output=True, text=True, check=False, timeout=240, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-    )  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(there), str(N), kill]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=env)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.strip().splitlines()[-1])
     assert told["errors"] == []

@@ -235,7 +235,11 @@ def _digest(data: Any) -> str:
 
 
 def _lean(inputs: Inputs) -> Inputs:
-    """Drop the geometry, which no fit looks at."""
+    """Drop the geometry, which no fit looks at; what is left is shared, so nobody may write into it."""
+    for part in (inputs.events, inputs.holdout, inputs.districts, inputs.exposure):
+        for value in vars(part).values() if part is not None else ():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
     none = np.empty(0, dtype=object)
     way = inputs.impedance
     if way is not None:
