@@ -242,3 +242,12 @@ def _add_verify(group: typer.Typer, tools: Tools) -> None:
             if problems:
                 progress.say(f"{len(problems):,} problems.")
                 raise typer.Exit(2)
+
+
+def _add_schema(group: typer.Typer, tools: Tools) -> None:
+    @group.command("schema")
+    def schema() -> None:
+        """Print the JSON schema of a sweep, its study included."""
+        from rtmdx.sweep.axes import SweepSpec
+
+        tools.print_json(SweepSpec.model_json_schema())
