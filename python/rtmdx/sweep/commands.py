@@ -77,6 +77,7 @@ def add_sweep(app: typer.Typer, tools: Tools) -> None:
     _add_run(group, tools)
     _add_resume(group, tools)
     _add_verify(group, tools)
+    _add_schema(group, tools)
 
     app.add_typer(group)
 
