@@ -115,7 +115,10 @@ def _collapse_cells(
 
 
 def distinct_rows(design: Design, poll: Callable[[], None] = lambda: None) -> tuple[Codes, NDArray[np.int32]]:
-    """Distinct rows of a design, (n_blocks, n_rows), and the row of each cell; kept with the design."""
+    """Distinct rows of a design, (n_blocks, n_rows), and the row of each cell; the same for every outcome and any folds.
+
+    They stay with the design, and `tabulate` takes them from there where all cells take part.
+    """
     found: tuple[Codes, NDArray[np.int32]] | None = design.derived.get("rows")
     if found is None:
         found = design.derived["rows"] = _collapse_cells(design, None, poll)
@@ -168,8 +171,8 @@ def tabulate(
     if folds is not None:
         fold, n_folds = check_folds(folds, design.n_cells, n_folds)
     kept = np.flatnonzero(exposure > 0) if exposure is not None and (exposure == 0).any() else None
-    # where all cells take part, the same for every outcome and any folds
-    codes, row = distinct_rows(design, poll) if kept is None else _collapse_cells(design, kept, poll)
+    known: tuple[Codes, NDArray[np.int32]] | None = design.derived.get("rows") if kept is None else None
+    codes, row = _collapse_cells(design, kept, poll) if known is None else known
     n_rows = codes.shape[1]
     poll()
     y = counts if kept is None else counts[kept]
