@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rtmdx.space.zonal import coverage, zonal
     from rtmdx.sweep.axes import SweepSpec
     from rtmdx.sweep.driver import plan_sweep, resume, sweep
+    from rtmdx.sweep.results import open_sweep
 
 _HOMES = {
     "Events": "rtmdx.space.layers",
@@ -55,6 +56,7 @@ _HOMES = {
     "focal_array": "rtmdx.space.focal",
     "mask_distance": "rtmdx.space.mask",
     "mask_distance_array": "rtmdx.space.mask",
+    "open_sweep": "rtmdx.sweep.results",
     "plan_sweep": "rtmdx.sweep.driver",
     "resume": "rtmdx.sweep.driver",
     "run": "rtmdx.runs.run",
@@ -89,6 +91,7 @@ __all__ = [
     "focal_array",
     "mask_distance",
     "mask_distance_array",
+    "open_sweep",
     "plan_sweep",
     "resume",
     "run",

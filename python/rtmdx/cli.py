@@ -203,11 +203,22 @@ def schema() -> None:
 
 @app.command()
 def inspect(
-    result: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    result: Annotated[Path, typer.Argument(help="Folder of a run, or store of a sweep.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Show what a finished run holds: model, validity, inputs, provenance."""
+    """Show what a finished run holds: model, validity, inputs, provenance; or what a sweep's store holds by now."""
     with _session(quiet=True, as_json=as_json):
+        from rtmdx.sweep.show import describe_store, store_lines
+        from rtmdx.sweep.store import SweepStore
+
+        if SweepStore.exists(str(result)):
+            with SweepStore.open(str(result)) as store:
+                state = describe_store(store)
+            if as_json:
+                _print_json(state)
+            else:
+                print("\n".join(store_lines(state)))
+            return
         from rtmdx.report.terminal import print_provenance, print_summary
         from rtmdx.runs.outputs import read_summary
 

@@ -115,7 +115,7 @@ def _collapse_cells(
 
 
 def distinct_rows(design: Design, poll: Callable[[], None] = lambda: None) -> tuple[Codes, NDArray[np.int32]]:
-    """Distinct rows of a design, (n_blocks, n_rows), and the row of each cell; the same for every outcome and any folds.
+    """Distinct rows of a design, (n_blocks, n_rows), and the row of each cell: the same for all outcomes and folds.
 
     They stay with the design, and `tabulate` takes them from there where all cells take part.
     """

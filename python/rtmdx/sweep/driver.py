@@ -294,8 +294,9 @@ def run_plan(
     events = executor.run(job)
     try:
         for done in events:
+            store.finished(done.index)
             if done.error is not None:
-                store.fail(done.index, done.error, done.stage)
+                store.fail(done.index, done.error, done.stage, done.trace)
                 told(failed=tally.failed + 1, ran=tally.ran + 1)
             else:
                 told(done=tally.done + 1, ran=tally.ran + 1)
