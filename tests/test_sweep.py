@@ -236,6 +236,26 @@ def test_the_command_line(city: Path, tmp_path: Path) -> None:
     assert "8" in shown.stdout
 
 
+@pytest.mark.parametrize("executor", ["serial", "threads", pytest.param("ray", marks=pytest.mark.ray)])
+def test_ctrl_c_ends_a_sweep_that_can_go_on(executor: str, city: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    (city / "long.toml").write_text('schema_version = 1\nstudy = "study.toml"\n[[axes]]\nseeds = 300\n')
+    command = [sys.executable, "-c", "from rtmdx.cli import main; main()", "sweep", "run", str(city / "long.toml")]
+    command += ["--store", str(store), "--executor", executor, "--workers", "1"]
+    child = subprocess.Popen(command, preexec_fn=heed_interrupts, stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and not list(store.glob("state/records/[0-9]*")):
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130, said
+    assert "interrupted." in said
+    assert "Traceback" not in said
+    with SweepStore.open(str(store), mode="a") as opened:  # its lock is given back
+        assert 0 < len(opened.pending()) < 300
+        assert opened.verify() == []
+        assert "running" not in opened.states().values()
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
