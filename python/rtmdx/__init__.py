@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from rtmdx.space.mask import mask_distance, mask_distance_array
     from rtmdx.space.zarr_store import stream_to_zarr
     from rtmdx.space.zonal import coverage, zonal
+    from rtmdx.sweep.axes import SweepSpec
+    from rtmdx.sweep.driver import plan_sweep, resume, sweep
+    from rtmdx.sweep.results import open_sweep
 
 _HOMES = {
     "Events": "rtmdx.space.layers",
@@ -37,6 +40,7 @@ _HOMES = {
     "RiskTerrain": "rtmdx.model.terrain",
     "Study": "rtmdx.runs.study",
     "StudyArea": "rtmdx.space.layers",
+    "SweepSpec": "rtmdx.sweep.axes",
     "allocation": "rtmdx.space.distance",
     "allocation_array": "rtmdx.space.distance",
     "build_info": "rtmdx.runs.provenance",
@@ -52,6 +56,9 @@ _HOMES = {
     "focal_array": "rtmdx.space.focal",
     "mask_distance": "rtmdx.space.mask",
     "mask_distance_array": "rtmdx.space.mask",
+    "open_sweep": "rtmdx.sweep.results",
+    "plan_sweep": "rtmdx.sweep.driver",
+    "resume": "rtmdx.sweep.driver",
     "run": "rtmdx.runs.run",
     "stream_to_zarr": "rtmdx.space.zarr_store",
     "validity": "rtmdx.model.validity",
@@ -67,6 +74,7 @@ __all__ = [
     "RiskTerrain",
     "Study",
     "StudyArea",
+    "SweepSpec",
     "allocation",
     "allocation_array",
     "build_info",
@@ -83,8 +91,12 @@ __all__ = [
     "focal_array",
     "mask_distance",
     "mask_distance_array",
+    "open_sweep",
+    "plan_sweep",
+    "resume",
     "run",
     "stream_to_zarr",
+    "sweep",
     "validity",
     "zonal",
 ]
@@ -97,7 +109,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
-    if name in ("errors", "demo"):
+    if name in ("errors", "demo", "sweep"):  # the wing of sweeps can be called
         return importlib.import_module(f"rtmdx.{name}")
     if name == "__version__":
         from importlib.metadata import version

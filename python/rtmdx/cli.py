@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rtmdx.errors import InputError, RtmdxError
+from rtmdx.sweep.commands import Tools, add_sweep
 
 if TYPE_CHECKING:
     from rtmdx.runs.study import Study
@@ -202,11 +203,22 @@ def schema() -> None:
 
 @app.command()
 def inspect(
-    result: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    result: Annotated[Path, typer.Argument(help="Folder of a run, or store of a sweep.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Show what a finished run holds: model, validity, inputs, provenance."""
+    """Show what a finished run holds: model, validity, inputs, provenance; or what a sweep's store holds by now."""
     with _session(quiet=True, as_json=as_json):
+        from rtmdx.sweep.show import describe_store, store_lines
+        from rtmdx.sweep.store import SweepStore
+
+        if SweepStore.exists(str(result)):
+            with SweepStore.open(str(result)) as store:
+                state = describe_store(store)
+            if as_json:
+                _print_json(state)
+            else:
+                print("\n".join(store_lines(state)))
+            return
         from rtmdx.report.terminal import print_provenance, print_summary
         from rtmdx.runs.outputs import read_summary
 
@@ -247,6 +259,7 @@ class _Progress:
 
     LABELS = {  # noqa: RUF012
         "city": "Making the city",
+        "plan": "Planning the sweep",
         "layers": "Reading layers",
         "surfaces": "Distance and density",
         "culling": "Culling variables",
@@ -254,6 +267,7 @@ class _Progress:
         "terrain": "Risk terrain",
         "stability": "Repeating the selection",
         "outputs": "Writing outputs",
+        "verify": "Verifying",
     }
 
     def __init__(self, console: Console, *, hidden: bool) -> None:
@@ -343,6 +357,9 @@ def _print_written(console: Console, out: Path, written: dict[str, str]) -> None
     width = max(map(len, written))
     for name, text in written.items():
         console.print(f"  {name:<{width}}  [dim]{text}[/]", highlight=False)
+
+
+add_sweep(app, Tools(_session, _parse_changes, _limit, _data_folder, _print_json))
 
 
 def main() -> None:

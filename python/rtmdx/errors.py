@@ -21,7 +21,9 @@ __all__ = [
     "MissingDependencyError",
     "OutputError",
     "RtmdxError",
+    "StoreError",
     "StudyError",
+    "SweepError",
 ]
 
 
@@ -101,6 +103,18 @@ class MemoryLimitError(RtmdxError, MemoryError):
     """A request needs more memory than allowed; refused before anything was allocated."""
 
     code = "memory"
+
+
+class SweepError(RtmdxError, ValueError):
+    """A sweep cannot be expanded, started or resumed as asked."""
+
+    code = "sweep"
+
+
+class StoreError(RtmdxError, OSError):
+    """A sweep's store is missing, damaged, of another sweep or version, or in use."""
+
+    code = "store"
 
 
 class FitError(RtmdxError, ArithmeticError):

@@ -14,14 +14,26 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rtmdx.errors import InputError
 from rtmdx.space.cost import cost_distance_array
 from rtmdx.space.density import KernelName, density_array
 from rtmdx.space.distance import distance_bands_array
 from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
 from rtmdx.space.impedance import Impedance
+from rtmdx.space.layers import Operationalization, RiskFactor
 
-__all__ = ["Columns", "cost_columns", "density_columns", "proximity_columns"]
+__all__ = [
+    "BitColumns",
+    "ColumnSource",
+    "Columns",
+    "NestedColumns",
+    "computed_columns",
+    "cost_columns",
+    "density_column",
+    "density_columns",
+    "proximity_columns",
+]
 
 Codes = NDArray[np.uint8]
 Encoded = tuple[Codes, NDArray[np.uint8], tuple[int, ...]]
@@ -49,7 +61,7 @@ class Columns(Protocol):
         """Pack the columns kept, in rising order, into blocks."""
 
 
-class _Nested:
+class NestedColumns:
     """Column k is 1 where the code is at most k."""
 
     def __init__(self, codes: Codes, n: int) -> None:
@@ -75,7 +87,7 @@ class _Nested:
         return [(place[self.codes], decode, tuple(kept))]
 
 
-class _Bits:
+class BitColumns:
     """Column k is bit ``k % 8`` of code array ``k // 8``."""
 
     def __init__(self, n_cells: int) -> None:
@@ -120,7 +132,7 @@ class _Bits:
 def proximity_columns(features: Features, grid: Grid, distances: Sequence[float], **run: Any) -> Columns:
     """Columns of proximity: within each distance (inclusive) of the nearest feature; no distance raster is made."""
     codes = distance_bands_array(features, grid, distances, **run)
-    return _Nested(codes[grid.mask], len(distances))
+    return NestedColumns(codes[grid.mask], len(distances))
 
 
 def cost_columns(
@@ -144,7 +156,7 @@ def cost_columns(
     )
     rows, cols = grid.shape
     values = cost[pad : pad + rows, pad : pad + cols][grid.mask]
-    return _Nested(np.searchsorted(np.asarray(distances), values).astype(np.uint8), len(distances))
+    return NestedColumns(np.searchsorted(np.asarray(distances), values).astype(np.uint8), len(distances))
 
 
 def density_columns(
@@ -157,15 +169,72 @@ def density_columns(
     **run: Any,
 ) -> Columns:
     """Columns of density: at least mean + 2 SD over the kept cells; `step` is called after each bandwidth."""
-    columns = _Bits(grid.n_cells)
+    columns = BitColumns(grid.n_cells)
     raster = np.empty(grid.shape, dtype=np.float64)  # one for all: fresh memory costs as much as the kernel
     for bandwidth in bandwidths:
-        density_array(features, grid, bandwidth=bandwidth, kernel=kernel, out=raster, **run)
-        values = raster[grid.mask]
-        mean = float(values.mean())
-        squares = sum(float(np.square(values[i : i + _PIECE] - mean).sum()) for i in range(0, values.size, _PIECE))
-        sd = math.sqrt(squares / (values.size - 1)) if values.size > 1 else 0.0
-        threshold = mean + 2 * sd
-        columns.add(values >= threshold, threshold)
+        columns.add(*density_column(features, grid, bandwidth, raster, kernel=kernel, **run))
         step()
     return columns
+
+
+def density_column(
+    features: Features,
+    grid: Grid,
+    bandwidth: float,
+    raster: NDArray[np.float64],
+    *,
+    kernel: KernelName,
+    **run: Any,
+) -> tuple[NDArray[np.bool_], float]:
+    """Return where the density is at least mean + 2 SD over the kept cells, and that threshold; `raster` is room."""
+    density_array(features, grid, bandwidth=bandwidth, kernel=kernel, out=raster, **run)
+    values = raster[grid.mask]
+    mean = float(values.mean())
+    squares = sum(float(np.square(values[i : i + _PIECE] - mean).sum()) for i in range(0, values.size, _PIECE))
+    sd = math.sqrt(squares / (values.size - 1)) if values.size > 1 else 0.0
+    threshold = mean + 2 * sd
+    return values >= threshold, threshold
+
+
+class ColumnSource(Protocol):
+    """Gives the columns of a factor: computed, or kept from another study."""
+
+    def __call__(
+        self,
+        factor: RiskFactor,
+        operationalization: Operationalization,
+        grid: Grid,
+        *,
+        kernel: KernelName,
+        impedance: Impedance | None,
+        step: Callable[[], None],
+        threads: int | None,
+        cancel: Callable[[], bool] | None,
+    ) -> Columns:
+        """Return the columns; `step` is called once per surface."""
+
+
+def computed_columns(
+    factor: RiskFactor,
+    operationalization: Operationalization,
+    grid: Grid,
+    *,
+    kernel: KernelName,
+    impedance: Impedance | None,
+    step: Callable[[], None],
+    features: Features | None = None,
+    **run: Any,
+) -> Columns:
+    """Compute the columns of a factor; `features` are its geometries where they are at hand."""
+    if features is None:
+        features = Features.from_geometries(factor.geometries)
+    if operationalization == "density":
+        return density_columns(features, grid, factor.distances, kernel=kernel, step=step, **run)
+    if operationalization == "proximity":
+        made = proximity_columns(features, grid, factor.distances, **run)
+    elif impedance is None:
+        raise InputError(f"factor {factor.name!r}: cost distance needs an impedance (barriers or friction).")
+    else:
+        made = cost_columns(features, grid, factor.distances, impedance, **run)
+    step()
+    return made

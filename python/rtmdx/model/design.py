@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.errors import InputError
-from rtmdx.model.columns import Columns, cost_columns, density_columns, proximity_columns
+from rtmdx.model.columns import Columns, ColumnSource, computed_columns
 from rtmdx.space.density import KernelName
 from rtmdx.space.features import Features
 from rtmdx.space.grid import Grid
@@ -94,6 +94,8 @@ class Design:
     blocks: tuple[Block, ...]
     n_cells: int
     dropped: tuple[DroppedVariable, ...] = ()
+    derived: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What follows from the codes alone, kept for other outcomes and folds of the same design."""
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
@@ -124,6 +126,7 @@ def build_design(
     min_support: int = 20,
     min_support_share: float = 0.0005,
     impedance: Impedance | None = None,
+    columns: ColumnSource | None = None,
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -149,6 +152,8 @@ def build_design(
         The support rule: a count of cells, and a share of the kept cells.
     impedance : Impedance, optional
         What is in the way; needed by factors operationalized by cost.
+    columns : ColumnSource, optional
+        Gives the columns of each factor, in place of computing them.
     threads : int, optional
         All cores by default; the result is the same for any number.
     progress : callable, optional
@@ -175,22 +180,17 @@ def build_design(
     if progress is not None:
         progress("surfaces", 0, total)
     for i, factor in enumerate(factors):
-        features = Features.from_geometries(factor.geometries)
+        made_once: list[Features] = []
         for operationalization in factor.operationalizations:
-            if operationalization == "density":
-                made: Columns = density_columns(
-                    features, grid, factor.distances, kernel=kernel, threads=threads, cancel=cancel, step=step
-                )
+            if columns is not None:
+                give: ColumnSource = columns
             else:
-                if operationalization == "proximity":
-                    made = proximity_columns(features, grid, factor.distances, threads=threads, cancel=cancel)
-                elif impedance is None:
-                    raise InputError(
-                        f"factor {factor.name!r}: cost distance needs an impedance (barriers or friction)."
-                    )
-                else:
-                    made = cost_columns(features, grid, factor.distances, impedance, threads=threads, cancel=cancel)
-                step()
+                made_once = made_once or [Features.from_geometries(factor.geometries)]
+                give = partial(computed_columns, features=made_once[0])
+            made = give(
+                factor, operationalization, grid, kernel=kernel, impedance=impedance, step=step, threads=threads,
+                cancel=cancel,
+            )  # fmt: skip
             kept, lost = _support_rule(i, factor, operationalization, made, need)
             dropped += lost
             blocks += [

@@ -15,7 +15,7 @@ from rtmdx.model.lanes import Amounts
 from rtmdx.model.rows import Layout, RowTable, exposure_unit
 from rtmdx.space.memory import require_bytes
 
-__all__ = ["check_folds", "merge_tables", "tabulate"]
+__all__ = ["check_folds", "distinct_rows", "merge_tables", "tabulate"]
 
 Float = NDArray[np.float64]
 Codes = NDArray[np.uint8]
@@ -69,6 +69,33 @@ def check_folds(folds: ArrayLike, n_cells: int, n_folds: int | None = None) -> t
     return np.ascontiguousarray(fold, dtype=np.int32), k
 
 
+def _collapse_cells(
+    design: Design, kept: NDArray[np.intp] | None, poll: Callable[[], None]
+) -> tuple[Codes, NDArray[np.int32]]:
+    blocks = [block.codes for block in design.blocks]
+
+    def codes_of(start: int, stop: int) -> Codes:
+        poll()
+        where: Any = slice(start, stop) if kept is None else kept[start:stop]
+        lines = np.empty((stop - start, len(blocks)), np.uint8)
+        for b, codes in enumerate(blocks):
+            lines[:, b] = codes[where]
+        return lines
+
+    return _collapse(codes_of, design.n_cells if kept is None else len(kept), len(blocks))
+
+
+def distinct_rows(design: Design, poll: Callable[[], None] = lambda: None) -> tuple[Codes, NDArray[np.int32]]:
+    """Distinct rows of a design, (n_blocks, n_rows), and the row of each cell: the same for all outcomes and folds.
+
+    They stay with the design, and `tabulate` takes them from there where all cells take part.
+    """
+    found: tuple[Codes, NDArray[np.int32]] | None = design.derived.get("rows")
+    if found is None:
+        found = design.derived["rows"] = _collapse_cells(design, None, poll)
+    return found
+
+
 def tabulate(
     design: Design,
     counts: Float,
@@ -114,19 +141,9 @@ def tabulate(
     fold = None
     if folds is not None:
         fold, n_folds = check_folds(folds, design.n_cells, n_folds)
-    blocks = [block.codes for block in design.blocks]
     kept = np.flatnonzero(exposure > 0) if exposure is not None and (exposure == 0).any() else None
-    n = design.n_cells if kept is None else len(kept)
-
-    def codes_of(start: int, stop: int) -> Codes:
-        poll()
-        where: Any = slice(start, stop) if kept is None else kept[start:stop]
-        lines = np.empty((stop - start, len(blocks)), np.uint8)
-        for b, codes in enumerate(blocks):
-            lines[:, b] = codes[where]
-        return lines
-
-    codes, row = _collapse(codes_of, n, len(blocks))
+    known: tuple[Codes, NDArray[np.int32]] | None = design.derived.get("rows") if kept is None else None
+    codes, row = _collapse_cells(design, kept, poll) if known is None else known
     n_rows = codes.shape[1]
     poll()
     y = counts if kept is None else counts[kept]

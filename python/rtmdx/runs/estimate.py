@@ -9,7 +9,7 @@ from rtmdx.errors import InputError, MemoryLimitError
 from rtmdx.runs.study import Study
 from rtmdx.space.memory import available_memory
 
-__all__ = ["Estimate", "available_memory", "estimate_run", "parse_memory", "require_memory"]
+__all__ = ["Estimate", "available_memory", "duration", "estimate_run", "parse_memory", "require_memory"]
 
 # Measured on St. Louis at 46 and 20 m (0.46 and 0.88 GB; 11 and 29 s on two cores, posterior and diagnostics with it):
 # interpreter and libraries; bytes per raster cell while a surface is made, per kept cell by tables
@@ -50,7 +50,7 @@ class Estimate:
     def __str__(self) -> str:
         return (
             f"{self.rows:,} x {self.cols:,} raster, {self.variables} variables: about "
-            f"{self.memory / 1e9:.1f} GB and {_duration(self.seconds)}"
+            f"{self.memory / 1e9:.1f} GB and {duration(self.seconds)}"
         )
 
 
@@ -92,7 +92,8 @@ def parse_memory(text: str) -> float:
     return float(match[1]) * step ** " KMGT".index(match[2].upper() or " ")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a length of time for people."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

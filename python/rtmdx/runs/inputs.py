@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, RtmdxError, StudyError
 from rtmdx.runs.exposure import load_exposure, settle_exposure
@@ -24,10 +24,21 @@ from rtmdx.space.selection import select_rows
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Inputs", "load_inputs"]
+__all__ = ["Inputs", "LayerReader", "Memo", "load_inputs"]
 
 Layers = Mapping[str, "gpd.GeoDataFrame"]
 _T = TypeVar("_T")
+
+
+class Memo(Protocol):
+    """Keeps what was made: ``memo(key, make)`` returns the value of an equal key, or makes it."""
+
+    def __call__(self, key: tuple[str, ...], make: Callable[[], _T]) -> _T:
+        """Return the value of `key`."""
+
+
+def _anew(key: tuple[str, ...], make: Callable[[], _T]) -> _T:  # noqa: ARG001
+    return make()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +56,7 @@ class Inputs:
     exposure: Exposure | None = None
 
 
-class _Reader:
+class LayerReader:
     """Reads each file once, whoever asks for it."""
 
     def __init__(self, data: Path | None, layers: Layers) -> None:
@@ -84,6 +95,8 @@ def load_inputs(
     check_size: Callable[[int, int, int], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    reader: LayerReader | None = None,
+    memo: Memo = _anew,
 ) -> Inputs:
     """Read and clean every layer of `study`.
 
@@ -102,6 +115,11 @@ def load_inputs(
         Called as ``progress("layers", done, total)``.
     cancel : callable, optional
         Asked before each layer; when it returns True, `rtmdx.errors.Cancelled` is raised.
+    reader : LayerReader, optional
+        Reads the layers, in place of one made from `data` and `layers`: so that several studies share what is read.
+    memo : Memo, optional
+        Keeps cleaned layers and grids for several studies of one reader. A key holds all that a value is made from:
+        what it is, the name of its layer, its part of the study, and the key of its grid.
 
     Raises
     ------
@@ -111,7 +129,7 @@ def load_inputs(
     folder = None if data is None else Path(data)
     if folder is not None and not folder.is_dir():
         raise FileError(f"data folder {folder} does not exist.", hint="Give the folder that holds the layers.")
-    reader = _Reader(folder, layers or {})
+    reader = LayerReader(folder, layers or {}) if reader is None else reader
     _known_names(study, reader.layers)
     barriers = study.impedance.barriers if study.impedance is not None else ()
     parts = study.model.districts if study.model.folds == "district" or study.model.robust else None
@@ -138,27 +156,47 @@ def load_inputs(
 
     if progress is not None:
         progress("layers", 0, total)
-    area = attempt(lambda: _area(study, reader))
+    where = study.area.model_dump_json()
+    area = attempt(lambda: memo(("area", "area", where), lambda: _area(study, reader)))
     grid = None
     if area is not None:
         laid = area
         done -= 1
-        grid = attempt(lambda: _grid(study, laid, check_size))
-    outcome = attempt(lambda: _outcome(study.outcome, "outcome", reader, area, grid))
+        lattice = repr((study.grid.size, study.grid.cells, study.grid.origin))
+        grid = attempt(lambda: memo(("grid", "area", where, lattice), lambda: _grid(study, laid, check_size)))
+    on = "" if grid is None else grid.digest
+
+    def events(spec: OutcomeSpec, key: str, role: str) -> Events | None:
+        made_of = ("events", key, spec.model_dump_json(), role, where, on)
+        return attempt(lambda: memo(made_of, lambda: _outcome(spec, key, reader, area, grid, role)))
+
+    outcome = events(study.outcome, "outcome", "outcome")
     holdout = None
     source = study.holdout_source
     if source is not None:
-        later, own = source, study.holdout is not None and study.holdout.names_a_layer
+        own = study.holdout is not None and study.holdout.names_a_layer
         key = "holdout" if own or "holdout" in reader.layers else "outcome"
-        holdout = attempt(lambda: _outcome(later, key, reader, area, grid, role="hold-out"))
-    factors = [attempt(lambda spec=spec: _factor(spec, study, reader, grid)) for spec in study.factors]  # type: ignore[misc]
-    walls = [attempt(lambda spec=spec: _barrier(spec, reader, grid)) for spec in barriers]  # type: ignore[misc]
+        holdout = events(source, key, "hold-out")
+
+    def factor(spec: FactorSpec) -> RiskFactor | None:
+        made_of = ("factor", spec.name, spec.model_dump_json(), repr(study.grid.block_length), on)
+        return attempt(lambda: memo(made_of, lambda: _factor(spec, study, reader, grid)))
+
+    def barrier(spec: BarrierSpec) -> Barrier | None:
+        made_of = ("barrier", spec.name, spec.model_dump_json(), on)
+        return attempt(lambda: memo(made_of, lambda: _barrier(spec, reader, grid)))
+
+    factors = [factor(spec) for spec in study.factors]
+    walls = [barrier(spec) for spec in barriers]
     impedance = None
     if study.impedance is not None:
         way, there = study.impedance, tuple(w for w in walls if w is not None)
         done -= 1
         impedance = attempt(lambda: _impedance(way, there, reader))
-    districts = None if parts is None else attempt(lambda: _districts(parts, reader, grid))
+    districts = None
+    if parts is not None:
+        made_of = ("districts", "districts", parts.model_dump_json(), on)
+        districts = attempt(lambda: memo(made_of, lambda: _districts(parts, reader, grid)))
     exposure = None
     if study.exposure is not None:
         amount = study.exposure
@@ -166,7 +204,10 @@ def load_inputs(
         def read() -> tuple[gpd.GeoDataFrame, int, str, str]:
             return reader.read(amount, "exposure", "exposure")
 
-        exposure = attempt(lambda: load_exposure(amount, read, reader.resolve, area, grid, cancel))
+        key_of = ("exposure", "exposure", amount.model_dump_json(), where, on)
+        exposure = attempt(
+            lambda: memo(key_of, lambda: load_exposure(amount, read, reader.resolve, area, grid, cancel))
+        )
         if (
             exposure is not None
             and grid is not None
@@ -206,7 +247,7 @@ def _known_names(study: Study, layers: Layers) -> None:
             raise InputError(f"layers: {name!r} is a {type(frame).__name__}, expected a GeoDataFrame.")
 
 
-def _area(study: Study, reader: _Reader) -> StudyArea:
+def _area(study: Study, reader: LayerReader) -> StudyArea:
     frame, total, source, digest = reader.read(study.area, "area", "study area")
     require_projected(frame.crs, f"study area ({source})", tuple(frame.total_bounds))
     return StudyArea.from_frame(frame, selection=study.area.selection, source=source, digest=digest, total=total)
@@ -222,7 +263,7 @@ def _grid(study: Study, area: StudyArea, check_size: Callable[[int, int, int], N
 
 
 def _outcome(
-    spec: OutcomeSpec, key: str, reader: _Reader, area: StudyArea | None, grid: Grid | None, role: str = "outcome"
+    spec: OutcomeSpec, key: str, reader: LayerReader, area: StudyArea | None, grid: Grid | None, role: str = "outcome"
 ) -> Events | None:
     what = f"{role} {spec.name!r}"
     frame, total, source, digest = reader.read(spec, key, what)
@@ -242,7 +283,7 @@ def _outcome(
     )
 
 
-def _barrier(spec: BarrierSpec, reader: _Reader, grid: Grid | None) -> Barrier | None:
+def _barrier(spec: BarrierSpec, reader: LayerReader, grid: Grid | None) -> Barrier | None:
     what = f"barrier {spec.name!r}"
     frame, total, source, digest = reader.read(spec, spec.name, what)
     if grid is None:
@@ -253,7 +294,7 @@ def _barrier(spec: BarrierSpec, reader: _Reader, grid: Grid | None) -> Barrier |
     )
 
 
-def _districts(spec: DistrictSpec, reader: _Reader, grid: Grid | None) -> Districts | None:
+def _districts(spec: DistrictSpec, reader: LayerReader, grid: Grid | None) -> Districts | None:
     frame, total, source, digest = reader.read(spec, "districts", "districts")
     if grid is None:
         select_rows(frame, spec.selection, f"districts ({source})", total)
@@ -263,7 +304,7 @@ def _districts(spec: DistrictSpec, reader: _Reader, grid: Grid | None) -> Distri
     )
 
 
-def _impedance(spec: ImpedanceSpec, barriers: tuple[Barrier, ...], reader: _Reader) -> Impedance:
+def _impedance(spec: ImpedanceSpec, barriers: tuple[Barrier, ...], reader: LayerReader) -> Impedance:
     if spec.friction is None:
         return Impedance(barriers, connectivity=spec.connectivity)
     path = reader.resolve(spec.friction)
@@ -272,7 +313,7 @@ def _impedance(spec: ImpedanceSpec, barriers: tuple[Barrier, ...], reader: _Read
     return Impedance(barriers, path, file_digest(path), spec.connectivity)
 
 
-def _factor(spec: FactorSpec, study: Study, reader: _Reader, grid: Grid | None) -> RiskFactor | None:
+def _factor(spec: FactorSpec, study: Study, reader: LayerReader, grid: Grid | None) -> RiskFactor | None:
     frame, total, source, digest = reader.read(spec, spec.name, f"factor {spec.name!r}")
     if grid is None:
         select_rows(frame, spec.selection, f"factor {spec.name!r} ({source})", total)

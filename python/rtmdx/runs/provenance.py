@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import importlib.metadata
 import platform
+from functools import cache
 from typing import Any
 
 from rtmdx.runs.inputs import Inputs
@@ -24,6 +26,11 @@ def build_info() -> dict[str, Any]:
         ``rtmdx``, ``python``, ``platform``, ``packages`` (name to version) and ``engine``
         (compiler, C++ standard, flags, debug).
     """
+    return copy.deepcopy(_build_info())
+
+
+@cache  # reading the metadata of packages takes 10 ms, and it doesn't change while they are loaded
+def _build_info() -> dict[str, Any]:
     from rtmdx import _engine
 
     versions = {}

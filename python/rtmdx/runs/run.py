@@ -122,11 +122,21 @@ def fit(
     study: Study,
     inputs: Inputs,
     *,
+    design: Design | None = None,
+    model_only: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> RiskTerrain:
-    """Fit a study to inputs already loaded; parameters as for `run`."""
+    """Fit a study to inputs already loaded; parameters as for `run`.
+
+    Parameters
+    ----------
+    design : Design, optional
+        The study's design on the inputs' grid, where it is at hand; built by default.
+    model_only : bool
+        Leave out posterior, diagnostics and stability. Model, terrain and the validity of scores are the same.
+    """
     n_threads = _threads(threads)
     grid, model_spec = inputs.grid, study.model
     counts = inputs.events.counts(grid)
@@ -137,17 +147,18 @@ def fit(
             raise Cancelled("cancelled by the caller's check.")
 
     check()
-    design = build_design(
-        inputs.factors,
-        grid,
-        kernel=model_spec.kernel,
-        min_support=model_spec.min_support,
-        min_support_share=model_spec.min_support_share,
-        impedance=inputs.impedance,
-        threads=n_threads,
-        progress=progress,
-        cancel=cancel,
-    )
+    if design is None:
+        design = build_design(
+            inputs.factors,
+            grid,
+            kernel=model_spec.kernel,
+            min_support=model_spec.min_support,
+            min_support_share=model_spec.min_support_share,
+            impedance=inputs.impedance,
+            threads=n_threads,
+            progress=progress,
+            cancel=cancel,
+        )
     check()
     folds, plan = make_folds(study, inputs, counts)
     exposure = None if inputs.exposure is None else inputs.exposure.cells
@@ -208,12 +219,13 @@ def fit(
         fold_plan=plan,
         exposure=inputs.exposure,
     )
-    posterior = _posterior(study, terrain, check)
+    posterior = None if model_only else _posterior(study, terrain, check)
     fitted, holdout = _judge(study, inputs, terrain, posterior, n_threads)
     terrain = replace(terrain, posterior_risk=posterior, fitted=fitted, holdout=holdout)
-    compared = dict([_kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
-    terrain = diagnosed(terrain, study, inputs, scores=compared, cancel=cancel)
-    terrain = resampled(terrain, study, folds, threads=n_threads, progress=progress, cancel=cancel)
+    if not model_only:
+        compared = dict([_kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
+        terrain = diagnosed(terrain, study, inputs, scores=compared, cancel=cancel)
+        terrain = resampled(terrain, study, folds, threads=n_threads, progress=progress, cancel=cancel)
     for finding in terrain.findings:
         _log.warning("%s: %s", finding.where, finding.message)
     if progress is not None:

@@ -49,6 +49,7 @@ __all__ = [
     "StabilitySpec",
     "Study",
     "describe",
+    "override",
     "read_study",
 ]
 
@@ -262,11 +263,11 @@ def read_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}.") from None
     for field, value in (overrides or {}).items():
-        _override(data, field, value)
+        override(data, field, value)
     return data
 
 
-def _override(data: dict[str, Any], field: str, value: Any) -> None:
+def override(data: dict[str, Any], field: str, value: Any) -> None:
     """Replace one field of plain study data, by dotted name."""
     *parents, last = field.split(".")
     node: Any = data

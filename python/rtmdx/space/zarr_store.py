@@ -23,7 +23,7 @@ from rtmdx.space.values import as_array, as_dtype, flag, named, text, whole
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["CHUNK", "compressors", "consolidate", "spatial_attributes", "stream_to_zarr"]
+__all__ = ["CHUNK", "compressors", "consolidate", "encoded_nan", "spatial_attributes", "stream_to_zarr"]
 
 CHUNK = 1024
 
@@ -240,12 +240,12 @@ def _create(store: Path, frame: Frame, name: str, kind: np.dtype[Any], attrs: di
         fill_value=fill,
     )
     # As xarray writes it: the mapping is a coordinate, and a float's fill value means missing.
-    missing = {"_FillValue": _encoded_nan()} if kind.kind == "f" else {}
+    missing = {"_FillValue": encoded_nan()} if kind.kind == "f" else {}
     array.attrs.update({**sample.attrs, "coordinates": "spatial_ref", **missing})
     return array
 
 
-def _encoded_nan() -> str:
+def encoded_nan() -> str:
     """NaN as xarray writes a float ``_FillValue`` into Zarr attributes: its little-endian bytes in base64."""
     import base64
 

@@ -1,0 +1,51 @@
+"""Stand-ins for a sweep's store, where a test needs to see or disturb what a worker writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtmdx.sweep.contract import ScenarioResult
+
+
+@dataclass(frozen=True)
+class FolderWriter:
+    """Writes each result as one file; two writers that differ in one bit leave different files.
+
+    `kill` names scenarios whose worker dies when it first writes them; `always` those whose worker dies each time;
+    `slow` those that take long.
+    """
+
+    folder: str
+    kill: tuple[int, ...] = ()
+    always: tuple[int, ...] = ()
+    slow: tuple[int, ...] = ()
+
+    def write(self, index: int, result: ScenarioResult) -> str:
+        mark = Path(self.folder) / f"tried-{index}"
+        if index in self.always or (index in self.kill and not mark.exists()):
+            mark.write_text("")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if index in self.slow:
+            mark.write_text("")
+            time.sleep(600)
+        text = json.dumps([result.tables, result.summary], sort_keys=True, allow_nan=False).encode()
+        part = Path(self.folder) / f".{index}.{os.getpid()}"
+        part.write_bytes(result.score.tobytes() + result.expected.tobytes() + text)
+        part.replace(Path(self.folder) / f"{index}.result")
+        return str(index)
+
+    def results(self) -> dict[int, bytes]:
+        return {int(p.stem): p.read_bytes() for p in Path(self.folder).glob("*.result")}
+
+
+class RaisingWriter:
+    """A store that cannot be written."""
+
+    def write(self, index: int, result: Any) -> None:  # noqa: ARG002
+        raise OSError(28, "No space left on device")
