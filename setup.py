@@ -49,7 +49,6 @@ stats = Extension(
 )
 
 
-
 def loops(name: str, language: str = "c") -> Extension:
     """A Cython module of its own."""
     return Extension(

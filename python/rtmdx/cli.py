@@ -156,6 +156,36 @@ def run(
 
 
 @app.command()
+def tiled(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Zarr store to make.", show_default=False)],
+    data: Data = None,
+    changes: Set = None,
+    tile: Annotated[int, typer.Option("--tile", min=1, help="Cells along a tile, in whole 1024s.")] = 2048,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Tiles at a time; as many as there are cores by default.")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study whose grid does not fit in memory, tile by tile: its model, and its scores as Zarr."""
+    with _session(quiet, as_json) as progress:
+        from rtmdx.runs.tiled import run_tiled
+
+        loaded, folder = _load(study, data, changes)
+        terrain = run_tiled(
+            loaded, out, data=folder, tile=tile, workers=workers, overwrite=overwrite, progress=progress
+        )
+        if as_json:
+            _print_json({**terrain.to_dict(), "out": str(out)})
+        elif not quiet:
+            from rtmdx.report.terminal import print_tiled
+
+            print_tiled(Console(), terrain.to_dict(), str(out))
+
+
+@app.command()
 def check(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
     data: Data = None,
