@@ -72,7 +72,7 @@ def gini_generalised(events: ArrayLike, *, frequency: ArrayLike | None = None, u
     frequency : array of numbers >= 0, optional
         How many places have so many.
     unbiased : bool
-        Multiply the standard coefficient by N / (N - 1), as for a sample of places.
+        Multiply the standard coefficient by N / (N - 1), and G' by m / (m - 1), m the smaller of N and n.
 
     Returns
     -------
@@ -95,11 +95,14 @@ def gini_generalised(events: ArrayLike, *, frequency: ArrayLike | None = None, u
     y = f * x
     area = float((f * (np.cumsum(y) - 0.5 * y)).sum()) / (places * total)
     standard = 1.0 - 2.0 * area
+    generalised = max(places / total, 1.0) * (standard - 1.0) + 1.0
     if unbiased:
-        if places <= 1:
-            raise InputError("unbiased: one place has no spread.")
+        fewer = min(places, total)
+        if fewer <= 1:
+            raise InputError("unbiased: one place or one event has no spread.")
         standard *= places / (places - 1.0)
-    return Gini(standard, max(places / total, 1.0) * (standard - 1.0) + 1.0, total, places)
+        generalised *= fewer / (fewer - 1.0)
+    return Gini(standard, generalised, total, places)
 
 
 def theil(values: ArrayLike, groups: ArrayLike | None = None, *, weights: ArrayLike | None = None) -> Theil:
