@@ -1,3 +1,5 @@
+#include <pybind11/stl.h>
+
 #include <utility>
 #include <vector>
 
@@ -17,13 +19,17 @@ py::array_t<double> rows(const std::vector<double>& values, py::ssize_t columns)
   return py::array_t<double>({static_cast<py::ssize_t>(values.size()) / columns, columns}, values.data());
 }
 
-py::dict run_group_exposure(const Doubles& risk, const Doubles& residents, const Offsets& top, std::int64_t reference,
+py::dict run_group_exposure(const Doubles& risk, const std::vector<py::array>& residents, const Offsets& top, std::int64_t reference,
                             std::int64_t points, int threads, const py::object& cancel, const py::object& progress) {
-  if (risk.ndim() != 1 || residents.ndim() != 2 || residents.shape(1) != risk.shape(0) || top.ndim() != 1) {
-    throw InvalidArgument("risk must have shape (cells,), residents (groups, cells), top (ranks,)");
+  if (risk.ndim() != 1 || top.ndim() != 1) throw InvalidArgument("risk must have shape (cells,), top (ranks,)");
+  GroupCells cells{risk.data(), {}, risk.shape(0)};
+  for (const py::array& p : residents) {
+    if (!py::isinstance<Doubles>(p) || p.ndim() != 1 || p.shape(0) != risk.shape(0)) {
+      throw InvalidArgument("residents must be float64 arrays of shape (cells,)");
+    }
+    cells.residents.push_back(static_cast<const double*>(p.data()));
   }
-  if (reference < 0 || reference >= residents.shape(0)) throw InvalidArgument("no such reference group");
-  const GroupCells cells{risk.data(), residents.data(), risk.shape(0), residents.shape(0)};
+  if (reference < 0 || reference >= cells.n_groups()) throw InvalidArgument("no such reference group");
   const std::vector<std::int64_t> ranks(top.data(), top.data() + top.size());
   const Call how(threads, cancel, progress);
   GroupExposure found;
@@ -35,6 +41,8 @@ py::dict run_group_exposure(const Doubles& risk, const Doubles& residents, const
     how.finish();
   }
   py::dict out;
+  out["valid"] = found.valid;
+  if (!found.valid) return out;
   const std::pair<const char*, const std::vector<double>*> columns[] = {
       {"residents", &found.sums.residents},       {"burden", &found.sums.burden},
       {"entropy", &found.sums.entropy},           {"rank", &found.sums.rank},
@@ -42,7 +50,7 @@ py::dict run_group_exposure(const Doubles& risk, const Doubles& residents, const
       {"unlike_other", &found.sums.unlike_other}, {"missing", &found.sums.missing},
   };
   for (const auto& [name, values] : columns) out[name] = column(*values);
-  const auto width = static_cast<py::ssize_t>(cells.n_groups + 1);
+  const auto width = static_cast<py::ssize_t>(cells.n_groups() + 1);
   std::vector<double> threshold, above_residents, tied_residents;
   std::vector<std::int64_t> above, tied;
   for (const TopCells& t : found.top) {

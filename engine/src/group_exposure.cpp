@@ -45,11 +45,12 @@ std::vector<double> bucket_bounds(const GroupCells& cells) {
   return bounds;
 }
 
-// Halving without branches, many values at a time.
+// Halving without branches, many values at a time. Returns whether all values are finite or NaN.
 RTMDX_CLONES
-void find_buckets(const double* risk, std::int64_t n, const double* bounds, std::int32_t n_bounds, std::uint16_t* out) {
+bool find_buckets(const double* risk, std::int64_t n, const double* bounds, std::int32_t n_bounds, std::uint16_t* out) {
   constexpr std::int64_t lanes = 64;
   std::int32_t at[lanes];
+  std::int64_t infinite = 0;
   for (std::int64_t start = 0; start < n; start += lanes) {
     const std::int64_t m = std::min(lanes, n - start);
     for (std::int64_t i = 0; i < m; ++i) at[i] = 0;
@@ -59,8 +60,34 @@ void find_buckets(const double* risk, std::int64_t n, const double* bounds, std:
     for (std::int64_t i = 0; i < m; ++i) {
       const double r = risk[start + i];
       out[start + i] = r == r ? static_cast<std::uint16_t>(at[i]) : no_bucket;
+      infinite += std::fabs(r) > std::numeric_limits<double>::max();
     }
   }
+  return infinite == 0;
+}
+
+// Residents of cells with and without a risk. Returns whether all are numbers >= 0.
+RTMDX_CLONES
+bool add_residents(const double* p, const std::uint16_t* bucket, std::int64_t n, double& with, double& without) {
+  constexpr std::int64_t lanes = 8;
+  double in[lanes] = {}, out[lanes] = {};
+  std::int64_t odd = 0;
+  const auto take = [&](std::int64_t i, std::int64_t k) {
+    const bool known = bucket[i] != no_bucket;
+    in[k] += known ? p[i] : 0.0;
+    out[k] += known ? 0.0 : p[i];
+    odd += !(p[i] >= 0.0 && p[i] <= std::numeric_limits<double>::max());
+  };
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (std::int64_t k = 0; k < lanes; ++k) take(i + k, k);
+  }
+  for (; i < n; ++i) take(i, 0);
+  for (std::int64_t k = 0; k < lanes; ++k) {
+    with += in[k];
+    without += out[k];
+  }
+  return odd == 0;
 }
 
 // What one bucket adds, W columns: the groups, zeros, and all groups together in the last.
@@ -94,30 +121,79 @@ struct Scales {
 
 using Ordered = std::pair<double, std::uint32_t>;
 
+// Sorts by value, then by place: values are first put into as many equal steps between the lowest and the highest, and
+// what shares a step is sorted by comparison. Buckets are narrow, so that few do.
+void sort_bucket(const double* records, std::int64_t n, std::int64_t width, double low, double high,
+                 std::vector<std::uint32_t>& step_of, std::vector<std::uint32_t>& from, std::vector<Ordered>& order) {
+  const auto size = static_cast<Size>(n);
+  const double scale = static_cast<double>(n - 1) / (high - low);
+  if (!(scale < std::numeric_limits<double>::max()) || !(scale > 0.0)) {  // steps too small, or too wide, for a double
+    for (Size i = 0; i < size; ++i) order[i] = {records[static_cast<std::int64_t>(i) * width], static_cast<std::uint32_t>(i)};
+    std::sort(order.begin(), order.end());
+    return;
+  }
+  step_of.resize(size);
+  from.assign(size + 1, 0);
+  for (Size i = 0; i < size; ++i) {
+    const double at = (records[static_cast<std::int64_t>(i) * width] - low) * scale;
+    step_of[i] = std::min(static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(n - 1));
+    ++from[step_of[i] + 1];
+  }
+  for (Size s = 0; s < size; ++s) from[s + 1] += from[s];
+  for (Size i = 0; i < size; ++i) {
+    order[from[step_of[i]]++] = {records[static_cast<std::int64_t>(i) * width], static_cast<std::uint32_t>(i)};
+  }
+  for (Size s = 0, first = 0; s < size; first = from[s], ++s) {  // `from` has moved on to each step's end
+    const Size last = from[s];
+    if (last - first < 2) continue;
+    const auto a = order.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto b = order.begin() + static_cast<std::ptrdiff_t>(last);
+    if (last - first > 12) {
+      std::sort(a, b);
+      continue;
+    }
+    for (auto i = a + 1; i != b; ++i) {
+      const Ordered value = *i;
+      auto j = i;
+      for (; j != a && value < *(j - 1); --j) *j = *(j - 1);
+      *j = value;
+    }
+  }
+}
+
+// What sorting needs, kept from bucket to bucket.
+struct Scratch {
+  std::vector<Ordered> order;
+  std::vector<std::uint32_t> step_of, from;
+};
+
 template <int W>
-void add_bucket(const double* records, std::int64_t n, std::int64_t n_groups, const Scales<W>& scales,
-                std::int64_t step, const std::vector<Wanted>& wanted, std::vector<Ordered>& order, Part<W>& part,
+[[gnu::always_inline]] inline void add_bucket(const double* records, std::int64_t n, std::int64_t n_groups, const Scales<W>& scales,
+                std::int64_t step, const std::vector<Wanted>& wanted, Scratch& scratch, Part<W>& part,
                 Curve<W>& curve, Poll& poll) {
   const std::int64_t width = n_groups + 1;
-  order.resize(static_cast<Size>(n));
   double low = records[0], high = records[0];
   for (std::int64_t i = 0; i < n; ++i) {
     const double r = records[i * width];
-    order[static_cast<Size>(i)] = {r, static_cast<std::uint32_t>(i)};
     low = std::min(low, r);
     high = std::max(high, r);
   }
-  if (low < high) std::sort(order.begin(), order.end());
+  const bool flat = low == high;
+  std::vector<Ordered>& order = scratch.order;
+  if (!flat) {
+    order.resize(static_cast<Size>(n));
+    sort_bucket(records, n, width, low, high, scratch.step_of, scratch.from, order);
+  }
   PacedPoll paced(poll);
   Part<W> p;
   double before = 0.0;
   std::int64_t told = 0;
   auto next = wanted.begin();
   for (std::int64_t a = 0, b = 0; a < n; a = b) {
-    const double r = order[static_cast<Size>(a)].first;
+    const double r = flat ? low : order[static_cast<Size>(a)].first;
     double run[W] = {};
-    for (b = a; b < n && order[static_cast<Size>(b)].first == r; ++b) {
-      const double* record = records + order[static_cast<Size>(b)].second * width + 1;
+    for (b = a; b < n && (flat || order[static_cast<Size>(b)].first == r); ++b) {
+      const double* record = records + (flat ? b : order[static_cast<Size>(b)].second) * width + 1;
       double s[W] = {};
       double all = 0.0;
       for (std::int64_t g = 0; g < n_groups; ++g) {
@@ -180,7 +256,7 @@ void add(std::array<double, W>& to, const std::array<double, W>& more) {
 template <int W>
 GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std::vector<std::int64_t>& top,
                       std::int64_t points, const Run& run) {
-  const std::int64_t n = cells.n_cells, n_groups = cells.n_groups, width = n_groups + 1;
+  const std::int64_t n = cells.n_cells, n_groups = cells.n_groups(), width = n_groups + 1;
   const std::vector<double> bounds = bucket_bounds(cells);
   const Size n_buckets = bounds.size() + 1;
   const Size n_blocks = static_cast<Size>((n + block_cells - 1) / block_cells);
@@ -190,23 +266,20 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
   const std::unique_ptr<std::uint16_t[]> bucket(new std::uint16_t[static_cast<Size>(n)]);
   std::vector<std::int64_t> from(n_blocks * n_buckets, 0);
   std::vector<std::array<double, W>> block_sums(n_blocks), block_missing(n_blocks);
+  std::vector<char> block_valid(n_blocks);
   parallel_for(n_blocks, run, [&](Size block, Poll&) {
     const std::int64_t first = static_cast<std::int64_t>(block) * block_cells, last = block_end(first);
-    find_buckets(cells.risk + first, last - first, bounds.data(), static_cast<std::int32_t>(bounds.size()),
-                 bucket.get() + first);
+    bool valid = find_buckets(cells.risk + first, last - first, bounds.data(),
+                              static_cast<std::int32_t>(bounds.size()), bucket.get() + first);
     std::int64_t* count = from.data() + block * n_buckets;
     for (std::int64_t i = first; i < last; ++i) {
       if (bucket[static_cast<Size>(i)] != no_bucket) ++count[bucket[static_cast<Size>(i)]];
     }
     std::array<double, W> sum{}, missing{};
     for (std::int64_t g = 0; g < n_groups; ++g) {
-      const double* p = cells.residents + g * n;
       double with = 0.0, without = 0.0;
-      for (std::int64_t i = first; i < last; ++i) {
-        const bool known = bucket[static_cast<Size>(i)] != no_bucket;
-        with += known ? p[i] : 0.0;
-        without += known ? 0.0 : p[i];
-      }
+      valid &= add_residents(cells.residents[static_cast<Size>(g)] + first, bucket.get() + first, last - first, with,
+                             without);
       sum[static_cast<Size>(g)] = with;
       missing[static_cast<Size>(g)] = without;
       sum[W - 1] += with;
@@ -214,7 +287,11 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
     }
     block_sums[block] = sum;
     block_missing[block] = missing;
+    block_valid[block] = valid;
   });
+  GroupExposure out;
+  out.valid = std::all_of(block_valid.begin(), block_valid.end(), [](char v) { return v != 0; });
+  if (!out.valid) return out;
 
   std::vector<std::int64_t> start(n_buckets + 1, 0);
   for (Size b = 0, at = 0; b < n_buckets; ++b) {
@@ -235,6 +312,7 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
 
   // Records in order of bucket, then of cell: risk, then the groups.
   const std::unique_ptr<double[]> records(new double[static_cast<Size>(known * width)]);
+  const double* const* residents = cells.residents.data();
   parallel_for(n_blocks, run, [&](Size block, Poll&) {
     const std::int64_t first = static_cast<std::int64_t>(block) * block_cells, last = block_end(first);
     std::int64_t* place = from.data() + block * n_buckets;
@@ -243,11 +321,10 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
       if (b == no_bucket) continue;
       double* record = records.get() + place[b]++ * width;
       record[0] = cells.risk[i];
-      for (std::int64_t g = 0; g < n_groups; ++g) record[g + 1] = cells.residents[g * n + i];
+      for (std::int64_t g = 0; g < n_groups; ++g) record[g + 1] = residents[g][i];
     }
   });
 
-  GroupExposure out;
   out.with_risk = known;
   out.top.resize(top.size());
   std::vector<std::vector<Wanted>> wanted(n_buckets);
@@ -277,11 +354,11 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
   parallel_for(
       (n_buckets + together - 1) / together, run,
       [&](Size block, Poll& poll) {
-        std::vector<Ordered> order;
+        Scratch scratch;
         for (Size b = block * together; b < std::min(n_buckets, (block + 1) * together); ++b) {
           const std::int64_t size = start[b + 1] - start[b];
           if (size == 0) continue;
-          add_bucket<W>(records.get() + start[b] * width, size, n_groups, scales, step, wanted[b], order, parts[b],
+          add_bucket<W>(records.get() + start[b] * width, size, n_groups, scales, step, wanted[b], scratch, parts[b],
                         curves[b], poll);
           poll();
         }
@@ -350,10 +427,10 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
 
 GroupExposure group_exposure(const GroupCells& cells, std::int64_t reference, const std::vector<std::int64_t>& top,
                              std::int64_t points, const Run& run) {
-  if (cells.n_groups < 1 || cells.n_groups > most_groups) throw InvalidArgument("expected 1 to 31 groups");
-  if (cells.n_groups < 4) return compute<4>(cells, reference, top, points, run);
-  if (cells.n_groups < 8) return compute<8>(cells, reference, top, points, run);
-  if (cells.n_groups < 16) return compute<16>(cells, reference, top, points, run);
+  if (cells.n_groups() < 1 || cells.n_groups() > most_groups) throw InvalidArgument("expected 1 to 31 groups");
+  if (cells.n_groups() < 4) return compute<4>(cells, reference, top, points, run);
+  if (cells.n_groups() < 8) return compute<8>(cells, reference, top, points, run);
+  if (cells.n_groups() < 16) return compute<16>(cells, reference, top, points, run);
   return compute<32>(cells, reference, top, points, run);
 }
 

@@ -221,7 +221,7 @@ def coverage(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def group_exposure(
     risk: NDArray[np.float64],
-    residents: NDArray[np.float64],
+    residents: Sequence[NDArray[np.float64]],
     top: NDArray[np.int64],
     *,
     reference: int,

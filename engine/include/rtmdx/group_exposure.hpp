@@ -8,12 +8,13 @@
 
 namespace rtmdx {
 
-// Risk of n cells, NaN where there is none, and the residents of each group in them: group g from residents + g * n.
+// Risk of n cells, NaN where there is none, and the residents of each group in them, one array a group.
 struct GroupCells {
   const double* risk;
-  const double* residents;
+  std::vector<const double*> residents;
   std::int64_t n_cells;
-  std::int64_t n_groups;
+
+  std::int64_t n_groups() const { return static_cast<std::int64_t>(residents.size()); }
 };
 
 constexpr std::int64_t most_groups = 31;
@@ -50,6 +51,7 @@ struct GroupExposure {
   std::vector<TopCells> top;
   RiskCurve curve;
   std::int64_t with_risk = 0;
+  bool valid = true;  // all residents are numbers >= 0, all risks finite or NaN; if not, nothing else is told
   double lowest = 0.0, highest = 0.0;
 };
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["exposure"]
 
 Float = NDArray[np.float64]
+Rows = list[Float]
 Margins = Literal["auto", "delta", "simulation"]
 
 _MOST_GROUPS = 31
@@ -114,7 +115,7 @@ def exposure(
             raise InputError(f"top: found {t}, expected shares above 0, at most 1.")
     terrain: Any = risk if hasattr(risk, "score_cells") else None
     groups, cells, census = _residents_in(population)
-    values = _risk_in(risk, terrain, measure, census, cells.shape[1])
+    values = _risk_in(risk, terrain, measure, census, cells[0].size)
     if reference is not None and reference not in groups:
         raise InputError(f"reference: found {reference!r}, expected one of {', '.join(map(repr, groups))}.")
     if model_draws and terrain is None:
@@ -130,9 +131,13 @@ def exposure(
     r = 0 if reference is None else groups.index(reference)
     n_threads = thread_count(threads)
     zones = None if census is None else (census.counts.sum(axis=0), census.shares())
-    point = one_pass(values, cells, top, r, zones=zones, points=points, threads=n_threads, cancel=cancel)
+    if cells[0].size == 0:
+        raise InputError("risk: there are no cells.")
+    point = one_pass(values, cells, top, r, names=groups, zones=zones, points=points, threads=n_threads, cancel=cancel)
     if not point.raw["with_risk"]:
         raise InputError("risk: every cell is NaN.")
+    if not point.raw["residents"][-1] + point.raw["missing"][-1] > 0:
+        raise InputError("population: no residents in any cell.", hint="Check that the zones lie on the frame.")
     low = high = point.like(np.full(point.flat().size, np.nan))
     method = "none"
     if margins == "delta" and census is not None:
@@ -164,29 +169,23 @@ def exposure(
     )
 
 
-def _residents_in(population: Any) -> tuple[tuple[str, ...], Float, Population | None]:
+def _residents_in(population: Any) -> tuple[tuple[str, ...], Rows, Population | None]:
     if isinstance(population, Population):
-        groups, cells, census = population.groups, np.ascontiguousarray(population.cells), population
+        groups, census = population.groups, population
+        cells = [np.ascontiguousarray(row) for row in population.cells]
     elif isinstance(population, Mapping) and population:
         groups, census = tuple(map(str, population)), None
         try:
-            rows = [np.asarray(v, dtype=np.float64).ravel() for v in population.values()]
+            cells = [np.ascontiguousarray(v, dtype=np.float64).ravel() for v in population.values()]
         except (TypeError, ValueError):
             raise InputError("population: expected numbers of residents per cell.") from None
-        if len({row.size for row in rows}) > 1:
-            sizes = ", ".join(f"{g} {row.size:,}" for g, row in zip(groups, rows, strict=True))
+        if len({row.size for row in cells}) > 1:
+            sizes = ", ".join(f"{g} {row.size:,}" for g, row in zip(groups, cells, strict=True))
             raise InputError(f"population: the groups have different numbers of cells: {sizes}.")
-        cells = np.array(rows)
     else:
         raise InputError("population: expected a Population, or a mapping of groups to residents per cell.")
     if len(groups) > _MOST_GROUPS:
         raise InputError(f"population: found {len(groups)} groups, expected at most {_MOST_GROUPS}.")
-    for g, row in zip(groups, cells, strict=True):
-        if row.size and not (row.min() >= 0 and row.max() < np.inf):
-            i = int(np.argmax(~((row >= 0) & (row < np.inf))))
-            raise InputError(f"population, {g}, cell {i}: found {row[i]:g}, expected a number >= 0.")
-    if not cells.any():
-        raise InputError("population: no residents in any cell.", hint="Check that the zones lie on the frame.")
     return groups, cells, census
 
 
@@ -209,8 +208,6 @@ def _risk_in(risk: Any, terrain: Any, measure: str, census: Population | None, n
     values = np.ascontiguousarray(values, dtype=np.float64)
     if values.size != n_cells:
         raise InputError(f"risk: has {values.size:,} cells, the population {n_cells:,}.")
-    if np.isinf(values).any():
-        raise InputError(f"risk, cell {int(np.argmax(np.isinf(values)))}: is infinite, expected a number or NaN.")
     return values
 
 
@@ -305,7 +302,7 @@ class _Teller:
             out += [self._ratio(g, "reference_ratio", self.reference, p.mean[r], n[r]) for g in others]
         return ResultTable(out)
 
-    def top(self, values: Float, cells: Float, top: Sequence[float]) -> ResultTable:
+    def top(self, values: Float, cells: Rows, top: Sequence[float]) -> ResultTable:
         raw, out = self.point.raw, []
         for t, share in enumerate(top):
             above, tied = int(raw["top_above"][t]), int(raw["top_tied"][t])
@@ -317,7 +314,7 @@ class _Teller:
                 if equal is None:
                     least = most = sure + float(raw["top_equal"][t, g])
                 else:
-                    order = np.partition(cells[g, equal], (taken - 1, tied - taken))
+                    order = np.partition(cells[g][equal], (taken - 1, tied - taken))
                     least, most = sure + float(order[:taken].sum()), sure + float(order[tied - taken :].sum())
                 people = float(self.residents[g])
                 out.append(

@@ -72,10 +72,11 @@ class Figures:
 
 def one_pass(
     risk: Float,
-    residents: Float,
+    residents: Sequence[Float],
     top: Sequence[float],
     reference: int,
     *,
+    names: Sequence[str] = (),
     zones: tuple[Float, Any] | None = None,
     points: int = 1000,
     threads: int = 1,
@@ -87,18 +88,24 @@ def one_pass(
     ----------
     risk : float64 array, shape (n_cells,)
         NaN where there is none.
-    residents : float64 array, shape (n_groups, n_cells)
+    residents : sequence of float64 arrays, shape (n_cells,)
     top : sequence of float
         Shares of the cells.
     reference : int
         Position of the reference group.
+    names : sequence of str
+        Of the groups, for messages.
     zones : (residents by zone, sparse shares of shape (n_zones, n_cells)), optional
         For the Theil index between and within zones.
     """
     n = int(np.count_nonzero(~np.isnan(risk)))
-    require_bytes(8.0 * risk.size * (len(residents) + 2), "exposure of groups", residents.shape)
+    require_bytes(8.0 * risk.size * (len(residents) + 2), "exposure of groups", (len(residents), risk.size))
     ranks = np.array([max(1, round(t * n)) for t in top], dtype=np.int64)
-    raw = _engine.group_exposure(risk, residents, ranks, reference=reference, points=points, threads=threads, cancel=cancel)
+    raw = _engine.group_exposure(
+        risk, list(residents), ranks, reference=reference, points=points, threads=threads, cancel=cancel
+    )
+    if not raw["valid"]:
+        raise _refused(risk, residents, names)
     people, burden = raw["residents"], raw["burden"]
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = burden / people
@@ -137,6 +144,16 @@ def one_pass(
             unlike_reference=unlike_reference,
             theil=theil,
         )
+
+
+def _refused(risk: Float, residents: Sequence[Float], names: Sequence[str]) -> InputError:
+    """What is wrong with the first value that is out of range."""
+    for g, row in zip(names or range(len(residents)), residents, strict=True):
+        bad = ~((row >= 0) & (row < np.inf))
+        if bad.any():
+            i = int(np.argmax(bad))
+            return InputError(f"population, {g}, cell {i}: found {row[i]:g}, expected a number >= 0.")
+    return InputError(f"risk, cell {int(np.argmax(np.isinf(risk)))}: is infinite, expected a number or NaN.")
 
 
 def _between(risk: Float, residents: Float, shares: Any, level: float) -> float:
@@ -179,7 +196,7 @@ def delta_spread(risk: Float, population: Population, reference: int) -> tuple[F
 
 def simulate(
     risk: Float,
-    cells: Float,
+    cells: Sequence[Float],
     point: Figures,
     *,
     population: Population | None,
@@ -208,7 +225,7 @@ def simulate(
         if margins and population is not None and population.margins is not None and shares is not None:
             sd = population.margins / special.ndtri(0.5 + 0.5 * population.margin_level)
             counts = np.maximum(population.counts + sd * rng.standard_normal(sd.shape), 0.0)
-            where = np.ascontiguousarray((shares.T @ counts.T).T)
+            where = [shares.T @ row for row in counts]
         if risks is not None:
             here = risks(rng)
         if counts is not None:
