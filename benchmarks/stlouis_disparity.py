@@ -23,7 +23,7 @@ import pandas as pd
 
 from rtmdx import Study, coverage, run
 from rtmdx.disparity.exposure import exposure
-from rtmdx.disparity.exposure_results import TopShare
+from rtmdx.disparity.exposure_results import ExposureIndex, TopShare
 from rtmdx.disparity.population import Population, allocate
 from rtmdx.model.terrain import RiskTerrain
 
@@ -74,6 +74,10 @@ def populations(data: Path, grid: Any) -> dict[str, Population]:
     }
 
 
+def in_top(share: TopShare) -> str:
+    return f"{100 * share.estimate:.1f} ({100 * share.least:.1f}-{100 * share.most:.1f})"
+
+
 def rows_of(outcome: str, size: float, t: RiskTerrain, data: Path, draws: int) -> list[dict[str, Any]]:
     rows = []
     for method, population in populations(data, t.grid).items():
@@ -81,7 +85,7 @@ def rows_of(outcome: str, size: float, t: RiskTerrain, data: Path, draws: int) -
         both = exposure(t, population, reference="White", margins="simulation", model_draws=True, draws=draws, seed=1)
         ratio, wide, rest = census.ratio("Black", "White"), both.ratio("Black", "White"), census.ratio("Black")
         top = {s.group: s for s in both.top if isinstance(s, TopShare) and s.top == 0.05}
-        indices = {(e.index, e.group): e.estimate for e in census.indices if getattr(e, "reference", "") != "White"}  # type: ignore[attr-defined]
+        indices = {(e.index, e.group): e.estimate for e in census.indices if isinstance(e, ExposureIndex)}
         rows.append(
             {
                 "outcome": outcome,
@@ -94,8 +98,8 @@ def rows_of(outcome: str, size: float, t: RiskTerrain, data: Path, draws: int) -
                 "census": f"{ratio.low:.3f}-{ratio.high:.3f}",
                 "census, model": f"{wide.low:.3f}-{wide.high:.3f}",
                 "Black/else": f"{rest.estimate:.3f}",
-                "top 5 % Black": f"{100 * top['Black'].estimate:.1f} ({100 * top['Black'].least:.1f}-{100 * top['Black'].most:.1f})",
-                "top 5 % White": f"{100 * top['White'].estimate:.1f} ({100 * top['White'].least:.1f}-{100 * top['White'].most:.1f})",
+                "top 5 % Black": in_top(top["Black"]),
+                "top 5 % White": in_top(top["White"]),
                 "concentration": f"{indices['concentration', 'Black']:.3f}",
                 "between groups": f"{100 * indices['theil-between-groups', ''] / indices['theil', '']:.1f} %",
                 "between zones": f"{100 * indices['theil-between-places', ''] / indices['theil', '']:.1f} %",

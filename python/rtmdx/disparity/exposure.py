@@ -280,9 +280,9 @@ class _Teller:
         )
 
     def _ratio(self, g: int, key: str, reference: str, mean: float, residents: float) -> ExposureRatio:
-        values = [getattr(f, key)[g] for f in (self.point, self.low, self.high)]
+        value, low, high = (getattr(f, key)[g] for f in (self.point, self.low, self.high))
         return ExposureRatio(
-            **self._common(*values, self.missing[-1]),
+            **self._common(value, low, high, self.missing[-1]),
             group=self.groups[g],
             reference=reference,
             mean=float(self.point.mean[g]),
@@ -319,9 +319,7 @@ class _Teller:
                 people = float(self.residents[g])
                 out.append(
                     TopShare(
-                        **self._common(
-                            self.point.top[t, g], self.low.top[t, g], self.high.top[t, g], self.missing[g]
-                        ),
+                        **self._common(self.point.top[t, g], self.low.top[t, g], self.high.top[t, g], self.missing[g]),
                         group=name,
                         top=float(share),
                         cells=n,
@@ -339,8 +337,8 @@ class _Teller:
         out = []
 
         def tell(index: str, key: str, i: int, group: str, reference: str, residents: float) -> None:
-            values = [getattr(f, key)[i] for f in (self.point, self.low, self.high)]
-            common = self._common(*values, self.missing[-1], positive=False)
+            value, low, high = (getattr(f, key)[i] for f in (self.point, self.low, self.high))
+            common = self._common(value, low, high, self.missing[-1], positive=False)
             out.append(ExposureIndex(**common, index=index, group=group, reference=reference, residents=residents))
 
         for g, name in enumerate(self.groups):

@@ -58,7 +58,8 @@ class Figures:
 
     def like(self, flat: Float) -> Figures:
         """The same layout with other numbers; `raw` and `rest_mean` stay."""
-        parts, at = {}, 0
+        parts: dict[str, Any] = {}
+        at = 0
         for name in (
             "mean", "rest_ratio", "reference_ratio", "top", "concentration", "gini", "unlike_rest", "unlike_reference",
             "theil",
@@ -169,7 +170,7 @@ def _between(risk: Float, residents: Float, shares: Any, level: float) -> float:
 def delta_spread(risk: Float, population: Population, reference: int) -> tuple[Float, Float, Float]:
     """Standard errors of the means, and of the logs of both ratios, by the margins of error (delta method).
 
-    A mean is a ratio of sums over zones of independent counts, d mean / d count = (zone's mean risk - mean) / residents.
+    A mean is a ratio of sums over zones of independent counts, d mean / d count = (zone's mean - mean) / residents.
     Counts of different groups are taken as independent.
     """
     if population.margins is None:

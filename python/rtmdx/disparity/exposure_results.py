@@ -154,15 +154,17 @@ class TopShare(Estimate):
 
     def sentence(self) -> str:
         """Say it in one sentence."""
-        ties = "" if self.taken == self.tied else f"; {100 * self.least:.1f} to {100 * self.most:.1f} % by the tied cells"
+        ties = (
+            "" if self.taken == self.tied else f"; {100 * self.least:.1f} to {100 * self.most:.1f} % by the tied cells"
+        )
         limits = (
             "no interval"
             if "no-interval" in self.flags
             else f"{100 * self.level:g} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %, {self.method}"
         )
         return (
-            f"{self.group}: {100 * self.estimate:.1f} % of {self.residents:,.0f} residents live in the {100 * self.top:g} % of "
-            f"cells ({self.cells:,}) of highest {self.risk} ({limits}{ties}){_noted(self)}"
+            f"{self.group}: {100 * self.estimate:.1f} % of {self.residents:,.0f} residents live in the "
+            f"{100 * self.top:g} % of cells ({self.cells:,}) of highest {self.risk} ({limits}{ties}){_noted(self)}"
         )
 
 
@@ -283,9 +285,7 @@ class ExposureResult:
         try:
             import matplotlib.pyplot as plt
         except ImportError:
-            raise MissingDependencyError(
-                "the chart needs matplotlib.", hint="Install rtmdx[report]."
-            ) from None
+            raise MissingDependencyError("the chart needs matplotlib.", hint="Install rtmdx[report].") from None
         if ax is None:
             _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
         table = self.curve()
@@ -293,6 +293,8 @@ class ExposureResult:
             rows = table[table["group"] == name]
             ax.plot(rows["share_of_all"], rows["share_of_group"], label=name)
         ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="equal exposure")
-        ax.set(xlabel="share of all residents, lowest risk first", ylabel="share of the group", xlim=(0, 1), ylim=(0, 1))
+        ax.set(
+            xlabel="share of all residents, lowest risk first", ylabel="share of the group", xlim=(0, 1), ylim=(0, 1)
+        )
         ax.legend()
         return ax
