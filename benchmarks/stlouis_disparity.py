@@ -6,7 +6,7 @@ DATA is the folder that holds stlouis/stlouis.gpkg. Prints the table that docs/d
 
 Counts are of the ACS 2013-2017 by neighbourhood. Its layer has margins of error for the total only: a group is given
 the total's times the root of its share, so that the groups' margins add up to the total's by their squares, and a
-group's count varies as a Poisson count with the total's design effect would. Allocation "areal" spreads a neighbourhood's
+group's count varies as the total does. Allocation "areal" spreads a neighbourhood's
 residents over its area; "dasymetric" over cells of which parks and water cover less than half; "weighted" over those by
 the density of residents in the census tracts, whose table has no groups.
 """
