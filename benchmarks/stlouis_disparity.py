@@ -1,6 +1,6 @@
 """Exposure of Black and White residents of St. Louis to two risk terrains, by cell size and allocation method.
 
-    python benchmarks/stlouis_disparity.py DATA [--sizes 46 91 182] [--draws 500]
+    python benchmarks/stlouis_disparity.py DATA [--sizes 46 91 182] [--draws 200]
 
 DATA is the folder that holds stlouis/stlouis.gpkg. Prints the table that docs/disparity.md shows.
 
@@ -112,20 +112,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--sizes", type=float, nargs="+", default=[46.0, 91.0, 182.0])
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=200)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for outcome in OUTCOMES:
         for size in options.sizes:
-            rows += rows_of(outcome, size, terrain(options.data, outcome, size), options.data, options.draws)
-    names = list(rows[0])
-    print("| " + " | ".join(names) + " |")
-    print("|" + "---|" * len(names))
-    for row in rows:
-        print("| " + " | ".join(str(row[n]) for n in names) + " |")
+            found = rows_of(outcome, size, terrain(options.data, outcome, size), options.data, options.draws)
+            if not rows:
+                print("| " + " | ".join(found[0]) + " |\n|" + "---|" * len(found[0]))
+            for row in found:
+                print("| " + " | ".join(str(v) for v in row.values()) + " |", flush=True)
+            rows += found
     for outcome in OUTCOMES:
-        found = [float(r["Black/White"]) for r in rows if r["outcome"] == outcome]
-        print(f"\n{outcome}: Black/White from {min(found):.3f} to {max(found):.3f} over cell sizes and allocations.")
+        ratios = [float(r["Black/White"]) for r in rows if r["outcome"] == outcome]
+        print(f"\n{outcome}: Black/White from {min(ratios):.3f} to {max(ratios):.3f} over cell sizes and allocations.")
 
 
 if __name__ == "__main__":

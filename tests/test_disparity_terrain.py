@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import geopandas as gpd
 import numpy as np
@@ -23,7 +24,7 @@ def city() -> tuple[RiskTerrain, Population]:
     terrain = make_terrain()
     west, south, east, north = terrain.grid.bounds
     xs, ys = np.linspace(west, east, 5), np.linspace(south, north, 5)
-    boxes = [shapely.box(a, c, b, d) for a, b in zip(xs, xs[1:]) for c, d in zip(ys, ys[1:])]  # noqa: B905
+    boxes = [shapely.box(a, c, b, d) for a, b in pairwise(xs) for c, d in pairwise(ys)]
     rng = np.random.default_rng(0)
     a, b = rng.integers(100, 3000, (2, len(boxes)))
     zones = gpd.GeoDataFrame({"a": a, "b": b, "ma": 0.1 * a, "mb": 0.1 * b}, geometry=boxes, crs=terrain.grid.crs)
