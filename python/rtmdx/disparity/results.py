@@ -28,6 +28,10 @@ FLAGS = {
     "no-events": "no events: only one end of the interval is known",
     "enforcement": "the outcome is made by enforcement itself: it shows where police act as well as what they meet",
     "crude": "unadjusted: groups may differ in more than what is compared",
+    "no-interval": "no source of uncertainty was given, so there is no interval",
+    "no-risk": "some residents live where there is no risk figure, and are left out",
+    "no-residents": "the group has no residents here, so the figure is not defined",
+    "negative-risk": "the risk has values below 0, for which the figure is not defined",
 }
 """Codes of the flags, and what each says."""
 
