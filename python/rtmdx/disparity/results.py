@@ -27,6 +27,7 @@ FLAGS = {
     "wide-interval": "the interval is wider than 160 % of the estimate",
     "no-events": "no events: only one end of the interval is known",
     "enforcement": "the outcome is made by enforcement itself: it shows where police act as well as what they meet",
+    "few-clusters": "fewer than 30 places: the interval is too narrow",
     "crude": "unadjusted: groups may differ in more than what is compared",
 }
 """Codes of the flags, and what each says."""
