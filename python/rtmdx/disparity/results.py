@@ -28,6 +28,8 @@ FLAGS = {
     "no-events": "no events: only one end of the interval is known",
     "enforcement": "the outcome is made by enforcement itself: it shows where police act as well as what they meet",
     "few-clusters": "fewer than 30 places: the interval is too narrow",
+    "infra-marginality": "hit rates are of the average search, decisions of the marginal one: groups held to one "
+    "standard can differ in them, and groups held to different standards agree",
     "crude": "unadjusted: groups may differ in more than what is compared",
 }
 """Codes of the flags, and what each says."""
