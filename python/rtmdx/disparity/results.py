@@ -93,6 +93,10 @@ class Estimate:
         """Say it in one sentence."""
         return f"{_number(self.estimate)} ({_interval(self)}){_said(self)}"
 
+    def chart(self) -> str:
+        """Draw it with its interval, as an SVG that stands alone."""
+        return ResultTable([self]).chart()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Estimate):
@@ -241,6 +245,17 @@ class ResultTable(Sequence[Estimate]):
             {**{k: _plain(v) for k, v in label.items()}, **r.to_dict()}
             for label, r in zip(self.labels, self.results, strict=True)
         ]
+
+    def chart(self) -> str:
+        """Draw every result with its interval, as an SVG that stands alone."""
+        from rtmdx.disparity.chart import interval_chart
+
+        labels = [
+            ", ".join(map(str, [*label.values(), *([group] if (group := getattr(r, "group", "")) else [])]))
+            for label, r in zip(self.labels, self.results, strict=True)
+        ]
+        ratio = bool(self.results) and isinstance(self.results[0], Ratio)
+        return interval_chart(self.results, labels, "Results", "ratio of rates" if ratio else "estimate")
 
     def sentences(self) -> list[str]:
         """Say each in one sentence."""
