@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from rtmdx.disparity.adjusted import adjusted
-from rtmdx.disparity.compare import POOLINGS, compare
+from rtmdx.disparity.adjustment import adjusted
+from rtmdx.disparity.comparison import POOLINGS, compare
 
 GROUPS = {"Black": "black_nh", "Hispanic": "hispanic", "White": "white_nh"}
 BANDS = 5

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rtmdx.disparity.adjusted import Adjusted, adjusted
-from rtmdx.disparity.compare import compare
+from rtmdx.disparity.adjustment import Adjusted, adjusted
+from rtmdx.disparity.comparison import compare
 from rtmdx.errors import FitError, InputError
 
 pytest.importorskip("statsmodels")

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from rtmdx.disparity.adjusted import adjusted
-from rtmdx.disparity.compare import compare
+from rtmdx.disparity.adjustment import adjusted
+from rtmdx.disparity.comparison import compare
 
 pytest.importorskip("statsmodels")
 pytestmark = pytest.mark.data

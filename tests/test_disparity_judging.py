@@ -10,11 +10,11 @@ import pytest
 from scipy import sparse, stats
 
 import worked_examples
-from rtmdx.disparity.funnel import funnel, funnel_limits
-from rtmdx.disparity.missing import missing_group
-from rtmdx.disparity.outcome_test import outcome_test
+from rtmdx.disparity.funnels import funnel, funnel_limits
+from rtmdx.disparity.hit_rates import outcome_test
+from rtmdx.disparity.missing_groups import missing_group
 from rtmdx.disparity.pvalues import adjust_pvalues
-from rtmdx.disparity.smooth import smooth, standardised_rates
+from rtmdx.disparity.smoothing import smooth, standardised_rates
 from rtmdx.errors import InputError
 from worked_examples import example
 

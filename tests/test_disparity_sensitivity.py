@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rtmdx.disparity.compare import compare
+from rtmdx.disparity.comparison import compare
 from rtmdx.disparity.results import PlaceRatio
-from rtmdx.disparity.sensitivity import Sensitivity, sensitivity
+from rtmdx.disparity.robustness import Sensitivity, sensitivity
 from rtmdx.errors import InputError
 
 

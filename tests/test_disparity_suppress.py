@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import linprog
 
-from rtmdx.disparity.suppress import Suppressed, suppress
+from rtmdx.disparity.suppression import Suppressed, suppress
 from rtmdx.errors import InputError
 
 

@@ -47,13 +47,13 @@ def interval_chart(results: Sequence[Estimate | None], labels: Sequence[str], ti
         pad = 0.06 * (high - low) or 0.5
         low, high = low - pad, high + pad
     n = len(shown)
-    left = min(300.0, 24 + 6.4 * max((len(text) for text in labels), default=0))
+    left = min(400.0, 24 + 6.4 * max((len(text) for text in labels), default=0))
     chart = Chart(
         title, (low, high), (n - 0.5, -0.5), x_label, "", log_x=ratios, width=left + 420, height=_ROW * n + 62,
         left=left, right=110,
     )  # fmt: skip
     ticks = log_ticks(low, high, 6) if ratios else nice_ticks(low, high, 5)
-    cut = [text if len(text) <= 44 else text[:43] + "…" for text in labels]
+    cut = [text if len(text) <= 60 else text[:59] + "…" for text in labels]
     chart.axes([(t, tidy(t)) for t in ticks], [(float(i), text) for i, text in enumerate(cut)])
     if ratios:
         x = chart.x(1.0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rtmdx.disparity.compare import POOLINGS, compare
+from rtmdx.disparity.comparison import POOLINGS, compare
 from rtmdx.disparity.intervals import RatioMethod, one_of
 from rtmdx.disparity.results import Ratio
 from rtmdx.errors import InputError
@@ -44,7 +44,9 @@ class Case:
     @property
     def label(self) -> str:
         """Say it in a few words."""
-        rule = self.pooling.replace("_", " ") + (f" over {self.unit}" if self.unit else "")
+        rule = self.pooling.replace("mantel_haenszel", "Mantel-Haenszel").replace("_", " ") + (
+            f" over {self.unit}" if self.unit else ""
+        )
         return ", ".join(part for part in (self.table, f"per {self.benchmark}", rule) if part)
 
 
@@ -170,7 +172,7 @@ def sensitivity(
         Strata of the rules that need some: a column, such as tract or year, or several together. Without any, only
         sums are compared.
     by, events, kind, method, level, outcome, enforcement
-        As for `rtmdx.disparity.compare.compare`.
+        As for `rtmdx.disparity.compare`.
 
     Returns
     -------

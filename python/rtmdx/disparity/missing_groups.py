@@ -96,7 +96,7 @@ def missing_group(
     value : float
         What the tipping point is asked of: 1, no disparity.
     benchmark, level, method, outcome, enforcement
-        As for `rtmdx.disparity.compare.compare`.
+        As for `rtmdx.disparity.compare`.
 
     Returns
     -------

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from rtmdx.disparity.compare import compare
+from rtmdx.disparity.comparison import compare
 from rtmdx.disparity.decompose import Decomposition, das_gupta
 from rtmdx.disparity.intervals import one_of, tail_of
 from rtmdx.disparity.results import PersonRatio, PlaceRatio, ResultTable, enforcement_flags, flags_of
@@ -149,7 +149,7 @@ def adjusted(
     table : DataFrame
         Long: one row per group and place (and period), with counts, exposures and the covariates of the place.
     reference, by, events, benchmark, kind, level, outcome, enforcement
-        As for `rtmdx.disparity.compare.compare`.
+        As for `rtmdx.disparity.compare`.
     covariates : sequence of str
         Columns: crime, poverty, composition. Numbers enter linearly in the log of the rate.
     factors : sequence of str
