@@ -224,6 +224,37 @@ def check(
 
 
 @app.command()
+def disparity(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML) with a [disparity] section.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make for disparity.json and disparity.html; must not exist.")
+    ] = None,
+    data: Data = None,
+    changes: Set = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare groups: rates, ratios crude and adjusted, and how far they hang on the denominator."""
+    with _session(quiet, as_json):
+        from rtmdx.disparity.assessment import assess, write_assessment
+        from rtmdx.runs.study import Study
+
+        loaded, own = Study.from_toml(study, overrides=_parse_changes(changes)), study.absolute().parent
+        beside = loaded.disparity is not None and (own / loaded.disparity.path).exists()
+        found = assess(loaded, data=data or (own if beside else _data_folder(loaded, study, data)))
+        written = write_assessment(found, out) if out is not None else {}
+        if as_json:
+            _print_json(found.to_dict())
+        elif not quiet:
+            from rtmdx.disparity.terminal import print_assessment
+
+            console = Console()
+            print_assessment(console, found)
+            if out is not None:
+                _print_written(console, out, written)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of a study file."""
     from rtmdx.runs.study import Study
