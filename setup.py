@@ -67,7 +67,7 @@ setup(
     ext_modules=[
         engine,
         *cythonize(
-            [stats, loops("_rows", "c++"), loops("_counts")],
+            [stats, loops("_rows", "c++"), loops("_tables"), loops("_counts"), loops("_rates")],
             build_dir="build/cython",
             language_level=3,
             compiler_directives={"boundscheck": DEBUG},

@@ -25,12 +25,12 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from figures import log_panels
 from peers.problem import row_keys
 from rtmdx.model.culling import cull
 from rtmdx.model.design import Design, build_design
@@ -47,7 +47,6 @@ EVENTS_PER_CELL, OVERDISPERSION = 0.01, 0.5
 SUPPORT = 1e-4  # share of cells a variable must be 1 in: the 12 points of the rarest factor pass
 CELLS = [10**5, 3 * 10**5, 10**6, 3 * 10**6, 10**7]
 FACTORS = [5, 10, 25, 50]
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 def city_grid(cells: int) -> Grid:
@@ -202,28 +201,17 @@ def scaling() -> None:
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "rtmdx"
-    import matplotlib.pyplot as plt
-
     colour = {"design": "#777777", "culling": "#1b6ca8", "stepwise": "#c2571a"}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, constrained_layout=True)
     by_cells = sorted((r for r in rows if r["factors"] == 25), key=lambda r: r["cells"])
     by_factors = sorted((r for r in rows if abs(r["cells"] - 10**6) < 10**4), key=lambda r: r["factors"])
-    for stage, c in colour.items():
-        for axes, cases, what in ((left, by_cells, "cells"), (right, by_factors, "factors")):
-            axes.plot([r[what] for r in cases], [r["seconds"][stage] for r in cases], "o-", color=c, label=stage)
-    left.set(title="25 factors", xlabel="cells", ylabel="seconds, two threads")
-    right.set(title="1 million cells", xlabel="factors, 12 variables each")
-    for axes in (left, right):
-        axes.set(xscale="log", yscale="log")
-        axes.grid(True, which="major", color="#dddddd")
-        axes.legend(frameon=False)
-    right.set_xticks(FACTORS, [str(f) for f in FACTORS])
-    right.minorticks_off()
-    figure.savefig(DOCS / "selection_scaling.svg", metadata={"Date": None})
+    with log_panels("selection_scaling.svg") as (left, right):
+        for stage, c in colour.items():
+            for axes, cases, what in ((left, by_cells, "cells"), (right, by_factors, "factors")):
+                axes.plot([r[what] for r in cases], [r["seconds"][stage] for r in cases], "o-", color=c, label=stage)
+        left.set(title="25 factors", xlabel="cells")
+        right.set(title="1 million cells", xlabel="factors, 12 variables each")
+        right.set_xticks(FACTORS, [str(f) for f in FACTORS])
+        right.minorticks_off()
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
+from figures import log_panels
+
 CRS = "EPSG:26915"
-DOCS = Path(__file__).parents[1] / "docs"
 CELLS = [10**6, 4 * 10**6, 16 * 10**6, 64 * 10**6, 250 * 10**6, 10**9]
 POINTS = [10**3, 10**4, 10**5, 10**6, 10**7]
 
@@ -85,35 +85,21 @@ def measure() -> list[dict[str, float | str]]:
 
 
 def draw(rows: list[dict[str, float | str]]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "rtmdx"
-    import matplotlib.pyplot as plt
-
     colour = {"distance": "#1b6ca8", "density": "#c2571a"}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, constrained_layout=True)
-    for what in ("distance", "density"):
-        mine = [r for r in rows if r["what"] == what]
-        by_cells = sorted((r for r in mine if r["points"] == 10**4), key=lambda r: r["cells"])
-        by_points = sorted((r for r in mine if r["cells"] == 16 * 10**6), key=lambda r: r["points"])
-        left.plot(
-            [r["cells"] for r in by_cells], [r["seconds"] for r in by_cells], "o-", color=colour[what], label=what
-        )
-        right.plot(
-            [r["points"] for r in by_points], [r["seconds"] for r in by_points], "o-", color=colour[what], label=what
-        )
-        if what == "distance":
-            grey = {"color": "#777777", "ls": "--", "label": "writing the output once"}
-            left.plot([r["cells"] for r in by_cells], [r["write"] for r in by_cells], **grey)
-            right.plot([r["points"] for r in by_points], [r["write"] for r in by_points], **grey)
-    left.set(title="10,000 points", xlabel="cells", ylabel="seconds, two threads")
-    right.set(title="16 million cells", xlabel="points")
-    for axes in (left, right):
-        axes.set(xscale="log", yscale="log")
-        axes.grid(True, which="major", color="#dddddd")
-        axes.legend(frameon=False)
-    figure.savefig(DOCS / "scaling.svg", metadata={"Date": None})
+    with log_panels("scaling.svg") as (left, right):
+        for what in ("distance", "density"):
+            mine = [r for r in rows if r["what"] == what]
+            by_cells = sorted((r for r in mine if r["points"] == 10**4), key=lambda r: r["cells"])
+            by_points = sorted((r for r in mine if r["cells"] == 16 * 10**6), key=lambda r: r["points"])
+            for axes, cases, along in ((left, by_cells, "cells"), (right, by_points, "points")):
+                axes.plot(
+                    [r[along] for r in cases], [r["seconds"] for r in cases], "o-", color=colour[what], label=what
+                )
+                if what == "distance":
+                    grey = {"color": "#777777", "ls": "--", "label": "writing the output once"}
+                    axes.plot([r[along] for r in cases], [r["write"] for r in cases], **grey)
+        left.set(title="10,000 points", xlabel="cells")
+        right.set(title="16 million cells", xlabel="points")
 
 
 if __name__ == "__main__":

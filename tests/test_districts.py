@@ -12,7 +12,7 @@ import shapely
 
 import rtmdx
 from conftest import CRS, ORIGIN
-from rtmdx.errors import InputError, StudyError
+from rtmdx.errors import CRSError, InputError, StudyError
 from rtmdx.model.fold_plan import describe_folds
 from rtmdx.model.folds import TimeFolds, repeated_folds, spatial_folds, stratified_folds, time_folds
 from rtmdx.report.folds import fold_table
@@ -101,6 +101,17 @@ def test_unusable_districts_are_named() -> None:
     for frame, field, text in cases:
         with pytest.raises(InputError, match=text):
             Districts.from_frame(frame, g, field=field)
+
+
+def test_districts_that_lie_nowhere_are_named() -> None:
+    where = grid()
+    with pytest.raises(CRSError, match=r"districts \(memory\): has no coordinate reference system"):
+        Districts.from_frame(gpd.GeoDataFrame(geometry=boxes()), where)
+    with np.errstate(all="ignore"):
+        lost = shapely.Polygon([(0, 0), (np.nan, 0), (1, 1)])
+    made = Districts.from_frame(layer([*boxes(), lost]), where)
+    assert made.cleaning.dropped == {"coordinates not finite": 1}
+    assert np.array_equal(made.labels, Districts.from_frame(layer(boxes()), where).labels)
 
 
 def prepared(**changes) -> tuple[Study, Inputs, np.ndarray]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rtmdx.errors import InputError
 from rtmdx.model.design import Block, Design
 from rtmdx.model.stepwise import StepwiseResult, stepwise, stepwise_entries
+from rtmdx.model.stepwise_options import StepwiseOptions
 from rtmdx.model.tables import CellTable
 from stats_designs import random_design, simulate
 
@@ -52,7 +53,7 @@ def test_tiles_end_to_end_give_the_bits_of_the_whole(exposed: bool) -> None:
         codes = np.concatenate([t[0] for t in tiles], axis=1)
         counts, cells = (np.concatenate([t[i] for t in tiles]) for i in (1, 2))
         e = np.concatenate([t[3] for t in tiles]) if exposed else None
-        found = stepwise_entries(design, codes, counts, cells, candidates, families=FAMILIES, exposure=e)
+        found = stepwise_entries(design, codes, counts, cells, candidates, StepwiseOptions(FAMILIES), exposure=e)
         assert bits(found) == whole
 
 

@@ -18,6 +18,7 @@ from conftest import CRS, ORIGIN
 from rtmdx.errors import Cancelled, CRSError, FileError, InputError
 from rtmdx.space.exposure import Exposure
 from rtmdx.space.grid import Grid
+from rtmdx.space.impedance import read_friction
 from rtmdx.space.layers import Cleaning, StudyArea
 from rtmdx.space.selection import Selection
 
@@ -311,6 +312,15 @@ def test_a_raster_in_degrees_keeps_its_sum(tmp_path: Path) -> None:
     assert values.sum() > 1000
     assert made.total == pytest.approx(values.sum(), rel=1e-12)
     assert made.outside == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_raster_without_a_crs_is_named_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", np.ones((30, 30), dtype=np.float32), Affine(50.0, 0, X, 0, -50.0, Y), None)
+    grid, area = place()
+    with pytest.raises(FileError, match=r"^exposure \(a\.tif\): \S+ names no CRS\."):
+        Exposure.from_raster(path, grid, area)
+    with pytest.raises(FileError, match=r"^friction \S+: names no CRS\."):
+        read_friction(path, grid)
 
 
 def test_unusable_rasters_are_named(tmp_path: Path) -> None:

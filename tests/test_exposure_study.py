@@ -1,8 +1,7 @@
-"""A study's exposure from its file to every output: run, diagnostics, posterior, exports, report, what is refused."""
+"""A study with an exposure: run, posterior, validity, diagnostics, kinds of exposure, ways of selecting."""
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from pathlib import Path
@@ -10,64 +9,26 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import pytest
 import rasterio
 import shapely
-import xarray as xr
 from affine import Affine
-from typer.testing import CliRunner
 
-import small_city
 from conftest import CRS, ORIGIN
-from rtmdx.cli import app
+from exposure_city import DROP, LENGTH, SIDE, X, Y, layers, make_dropped, make_floored, study
 from rtmdx.errors import InputError, StudyError
 from rtmdx.model.boosted import boosted_out_of_region, fit_boosted
 from rtmdx.model.families import fit_count_model
 from rtmdx.model.regions import hold_out_regions
 from rtmdx.model.terrain import RiskTerrain
-from rtmdx.report import write_report
-from rtmdx.runs.estimate import estimate_run
 from rtmdx.runs.inputs import load_inputs
 from rtmdx.runs.outputs import summary
 from rtmdx.runs.run import run
-from rtmdx.runs.study import Study
-
-X, Y = ORIGIN
-SIDE = small_city.SIDE
-
-
-def streets() -> gpd.GeoDataFrame:
-    """A street through every cell's row and, unevenly, through columns; the east fifth has none."""
-    east = X + 0.8 * SIDE
-    rows = [shapely.LineString([(X - 100, Y + a), (east, Y + a)]) for a in np.arange(25.0, SIDE, 50.0)]
-    cols = [shapely.LineString([(X + a, Y - 60), (X + a, Y + SIDE)]) for a in np.arange(30.0, 0.8 * SIDE, 170.0)]
-    return gpd.GeoDataFrame(geometry=rows + cols, crs=CRS).assign(lanes=2)
-
-
-def layers(**changes: Any) -> dict[str, gpd.GeoDataFrame]:
-    city = small_city.frames()
-    names = {"boundary": "area", "events": "outcome"}
-    out = {names.get(k, k): v for k, v in city.items()} | {"exposure": streets()} | changes
-    return {k: v for k, v in out.items() if v is not None}
-
-
-def study(exposure: dict[str, Any] | None, **changes: Any) -> Study:
-    return Study.from_dict(small_city.study(**({} if exposure is None else {"exposure": exposure}), **changes))
-
-
-LENGTH = {"measure": "length", "name": "Street length"}
-DROP = {**LENGTH, "zero": "drop"}
 
 
 @pytest.fixture(scope="module")
 def dropped() -> RiskTerrain:
-    return run(study(DROP), layers=layers())
-
-
-@pytest.fixture(scope="module")
-def floored() -> RiskTerrain:
-    return run(study({**LENGTH, "zero": "floor"}), layers=layers())
+    return make_dropped()
 
 
 def test_expected_events_are_exposure_times_risk(dropped: RiskTerrain) -> None:
@@ -106,7 +67,8 @@ def test_dropped_events_are_counted_and_said(dropped: RiskTerrain) -> None:
     assert "exposure-dropped" in {f.code for f in dropped.findings}
 
 
-def test_a_floor_lets_every_cell_take_part(floored: RiskTerrain) -> None:
+def test_a_floor_lets_every_cell_take_part() -> None:
+    floored = make_floored()
     exposure = floored.exposure
     assert exposure is not None
     assert exposure.floor == pytest.approx(0.1 * 50.0)
@@ -201,7 +163,7 @@ def test_diagnostics_leave_out_cells_without_exposure(dropped: RiskTerrain) -> N
     json.dumps(summary(dropped), allow_nan=False)
 
 
-# ---------------------------------------------------------------------------------- held out in space, boosted
+# ----------------------------------------------------------------------- held out in space, boosted
 
 
 def test_regions_are_fitted_and_scored_by_exposure(dropped: RiskTerrain) -> None:
@@ -260,57 +222,7 @@ def test_boosting_takes_exposure(dropped: RiskTerrain) -> None:
     assert fitted.sum() == pytest.approx(counts.sum(), rel=0.1)
 
 
-# ------------------------------------------------------------------------------------------- outputs and report
-
-
-def test_outputs_carry_the_exposure(dropped: RiskTerrain, tmp_path: Path) -> None:
-    assert dropped.exposure is not None
-    cells = dropped.exposure.cells
-    dropped.to_zarr(tmp_path / "t.zarr")
-    with xr.open_zarr(tmp_path / "t.zarr") as store:
-        assert (dropped.grid.to_cells(store["exposure"].values) == cells).all()
-        assert store["exposure"].attrs["units"] == "m"
-        assert "Street length" in store["exposure"].attrs["long_name"]
-    dropped.to_geopackage(tmp_path / "t.gpkg")
-    table = gpd.read_file(tmp_path / "t.gpkg", layer="cells")
-    assert (table["exposure"].to_numpy() == cells).all()
-    from rtmdx.model.export import write_tables
-
-    write_tables(dropped, tmp_path / "tables")
-    assert pd.read_csv(tmp_path / "tables" / "cells.csv")["exposure"].to_numpy() == pytest.approx(cells, rel=1e-12)
-    result = summary(dropped)
-    assert result["exposure"]["total"] == pytest.approx(dropped.exposure.total)
-    assert result["exposure"]["cells_without"] == dropped.exposure.n_without
-    assert dropped.provenance["inputs"]["exposure"]["rows"] == len(streets())
-
-
-def test_outputs_without_exposure_are_as_before(tmp_path: Path) -> None:
-    plain = run(study(None), layers=layers(exposure=None))
-    assert "exposure" not in plain.cells.columns
-    assert "exposure" not in plain.provenance["inputs"]
-    assert summary(plain)["exposure"] is None
-    write_report(plain, tmp_path / "r.html")
-    assert "xposure" not in re.sub(r"<details.*?</details>", "", (tmp_path / "r.html").read_text(), flags=re.DOTALL)
-
-
-@pytest.mark.parametrize("which", ["dropped", "floored"])
-def test_the_report_shows_it(which: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    terrain: RiskTerrain = request.getfixturevalue(which)
-    write_report(terrain, tmp_path / "r.html")
-    text = html.unescape(re.sub(r"<[^>]+>", " ", (tmp_path / "r.html").read_text(encoding="utf-8")))
-    text = re.sub(r"\s+", " ", text)
-    assert terrain.exposure is not None
-    assert f"Street length: {terrain.exposure.total:,.0f} m in all" in text
-    assert "Exposure and expected events" in text
-    assert "Exposure alone" in text
-    assert "for the same exposure (street length)" in text
-    if which == "dropped":
-        assert f"{terrain.exposure.n_without:,} of {terrain.grid.n_cells:,} cells" in text
-    else:
-        assert f"{terrain.exposure.raised:,} cells raised to 5.00 m" in text
-
-
-# ------------------------------------------------------------------------------------------- kinds of exposure
+# ------------------------------------------------------------- kinds of exposure, ways of selecting
 
 
 def test_points_zones_and_rasters_run_too(tmp_path: Path) -> None:
@@ -358,127 +270,6 @@ def test_points_zones_and_rasters_run_too(tmp_path: Path) -> None:
     assert len(made["sum"].provenance["inputs"]["exposure"]["sha256"]) == 64
 
 
-def test_thin_and_little_exposure_are_said() -> None:
-    events = layers()["outcome"]
-    xy = events[events["date"] < "2023"].get_coordinates().to_numpy()[0]
-    tile = np.floor((xy - ORIGIN) / 50.0) * 50.0 + ORIGIN
-    spots = [shapely.box(*tile, *(tile + 0.001))]
-    spots += [shapely.box(X + a, Y + b, X + a + 50, Y + b + 50) for a in np.arange(0, 1200, 100) for b in (0, 1000)]
-    small = gpd.GeoDataFrame(geometry=spots, crs=CRS)
-    inputs = load_inputs(study({"measure": "area", "zero": "drop"}, holdout=None), layers=layers(exposure=small))
-    codes = {f.code for f in inputs.findings}
-    assert {"thin-exposure", "little-exposure", "exposure-dropped"} <= codes
-
-
-# ----------------------------------------------------------------------------------------- study and bad input
-
-
-def test_the_id_changes_only_with_what_matters() -> None:
-    plain = study(None)
-    assert "exposure" not in plain.model_dump(exclude_none=True)
-    made = {json.dumps(e): study(e).id for e in (LENGTH, DROP, {"measure": "area"})}
-    assert len({plain.id, *made.values()}) == 4
-    assert study({"measure": "length", "name": "Other", "unit": "metres"}).id == study(LENGTH).id
-    layer = study(LENGTH).exposure
-    assert layer is not None
-    assert (layer.path, layer.layer) == ("city.gpkg", "exposure")
-    assert Study.from_dict(study(DROP).to_dict()) == study(DROP)
-    assert estimate_run(study(LENGTH), 60, 60, 3600).memory > estimate_run(plain, 60, 60, 3600).memory
-
-
-@pytest.mark.parametrize(
-    ("exposure", "message"),
-    [
-        ({}, "exposure.measure: required"),
-        ({"measure": "volume"}, "exposure.measure: found 'volume'"),
-        ({"measure": "polygons"}, "need field"),
-        ({"measure": "length", "field": "n"}, "field is for polygons and count"),
-        ({"measure": "length", "statistic": "mean"}, "statistic is for a raster"),
-        ({"measure": "length", "floor": 2}, 'zero is "error"'),
-        ({"measure": "length", "zero": "floor", "floor": 0}, "exposure.floor"),
-        ({"measure": "raster"}, "a raster needs path"),
-        ({"measure": "raster", "path": "a.tif", "layer": "b"}, "layer is for layers of features"),
-        ({"measure": "length", "unit_": "m"}, "unknown key"),
-    ],
-)  # fmt: skip
-def test_options_that_do_not_fit(exposure: dict[str, Any], message: str) -> None:
-    with pytest.raises(StudyError, match=message):
-        study(exposure)
-
-
-def test_a_factor_may_not_take_the_name() -> None:
-    with pytest.raises(StudyError, match='a layer is named "exposure"'):
-        study(LENGTH, factors=[{"name": "exposure"}])
-
-
-@pytest.mark.parametrize(
-    ("exposure", "layer", "message"),
-    [
-        (LENGTH, small_city.frames()["bars"], "takes lines, found Point"),
-        ({"measure": "polygons", "field": "lanes"}, streets(), "takes polygons, found LineString"),
-        ({"measure": "count", "field": "kind"}, small_city.frames()["bars"], "missing, negative or not finite"),
-        (LENGTH, streets().set_crs(None, allow_override=True), "has no CRS"),
-        (LENGTH, streets().translate(90_000).to_frame("geometry"), "is 0 in every cell"),
-        ({**LENGTH, "filter": {"lanes": 3}}, streets(), "no geometry left"),
-        ({"measure": "raster", "path": "none.tif"}, None, "no such file"),
-        ({"measure": "length", "zero": "floor", "floor": 5000}, streets(), "above the median"),
-    ],
-)  # fmt: skip
-def test_unusable_layers_are_problems_of_the_study(exposure: dict[str, Any], layer: Any, message: str) -> None:
-    with pytest.raises(StudyError, match=message) as caught:
-        load_inputs(study(exposure), layers=layers(exposure=layer))
-    assert len(caught.value.problems) == 1
-
-
-def test_check_and_run_from_files(tmp_path: Path) -> None:
-    frames = {**small_city.frames(), "streets": streets()}
-    small_city.write(tmp_path, frames)
-    data = small_city.study(exposure={"measure": "length", "layer": "streets", "zero": "drop"})
-    (tmp_path / "study.toml").write_text(small_city.toml(data))
-    done = CliRunner().invoke(app, ["check", str(tmp_path / "study.toml"), "--data", str(tmp_path)])
-    assert done.exit_code == 0, done.output
-    text = re.sub(r"\s+", " ", done.output)
-    assert "exposure Length of lines" in text
-    assert "cells have none" in text
-    done = CliRunner().invoke(
-        app, ["check", str(tmp_path / "study.toml"), "--data", str(tmp_path), "--set", "exposure.layer=alleys"]
-    )
-    assert done.exit_code == 2
-    assert "alleys" in done.output
-
-
-@pytest.mark.parametrize("measure", ["polygons", "area"])
-def test_st_louis(cities: Path, measure: str) -> None:
-    """Residents of the tracts, spread over the cells: they sum back, and each cell has its tracts' densities."""
-    data: dict[str, Any] = {
-        "name": "St. Louis",
-        "path": "stlouis/stlouis.gpkg",
-        "area": {"layer": "boundary"},
-        "grid": {"block_length": 91, "cell_size": 46},
-        "outcome": {"layer": "ev_homicide_2017_18"},
-        "factors": [{"name": "taverns"}],
-        "exposure": {"measure": "polygons", "layer": "tracts", "field": "POP_E", "zero": "drop"}
-        if measure == "polygons"
-        else {"measure": "area", "layer": "boundary"},
-    }
-    inputs = load_inputs(Study.from_dict(data), data=cities)
-    exposure, grid = inputs.exposure, inputs.grid
-    assert exposure is not None
-    if measure == "area":
-        assert exposure.total == pytest.approx(inputs.area.geometry.area, rel=1e-12)
-        return
-    tracts = gpd.read_file(cities / "stlouis" / "stlouis.gpkg", layer="tracts").to_crs(grid.crs)
-    assert exposure.total + exposure.outside == pytest.approx(tracts["POP_E"].sum(), rel=1e-9)
-    assert exposure.outside < 0.001 * exposure.total
-    rows, cols = grid.rows_cols
-    shapes = tracts.geometry.to_numpy()
-    for i in np.random.default_rng(0).integers(0, grid.n_cells, 60):
-        x, y, s = grid.x_min + cols[i] * 46, grid.y_max - rows[i] * 46, 46
-        part = shapely.box(x, y - s, x + s, y).intersection(inputs.area.geometry)
-        oracle = (tracts["POP_E"] * shapely.area(shapely.intersection(shapes, part)) / shapely.area(shapes)).sum()
-        assert exposure.cells[i] == pytest.approx(oracle, rel=1e-6, abs=1e-6)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -503,18 +294,3 @@ def test_every_way_of_selecting_takes_it(options: dict[str, Any]) -> None:
         assert terrain.model.robust_standard_errors is not None
         assert np.isfinite(terrain.model.robust_standard_errors).all()
     assert (terrain.expected_cells[terrain.exposure.cells == 0] == 0).all()
-
-
-def test_all_layers_problems_come_at_once(tmp_path: Path) -> None:
-    """An outcome that cannot be used does not hide what is wrong with the exposure."""
-    wrong = small_city.frames()["parks"]
-    with pytest.raises(StudyError) as caught:
-        load_inputs(study(LENGTH), layers=layers(outcome=wrong, exposure=wrong))
-    said = " ".join(map(str, caught.value.problems))
-    assert "no field 'date'" in said
-    assert "takes lines, found Polygon" in said
-    none = small_city.frames()["boundary"].iloc[:0]
-    with pytest.raises(StudyError, match="no such file"):
-        load_inputs(
-            study({"measure": "raster", "path": str(tmp_path / "x.tif")}), layers=layers(area=none, exposure=None)
-        )

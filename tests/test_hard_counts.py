@@ -121,3 +121,21 @@ def test_exposure_over_many_magnitudes() -> None:
     exposure[rng.random(1500) < 0.5] = 0.0  # an offset of -inf
     y = np.where(exposure > 0, y, 0)
     check(stepwise(design, y, range(18), families=FAMILIES, exposure=exposure))
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e8])
+def test_a_small_dispersion_of_huge_counts_is_no_boundary(size: float) -> None:
+    """NB2's variance exceeds its mean by alpha mu of it: alpha = 3 / mu is far from Poisson, however small."""
+    rng = np.random.default_rng(8)
+    x = rng.integers(0, 2, (4000, 2))
+    mu = size * np.exp(0.2 * x[:, 0])
+    shape = size / 3.0
+    y = rng.poisson(rng.gamma(shape, mu / shape)).astype(float)
+    model = fit_count_model(binary_design(x), y, (0, 1), family="nb2")
+    assert not model.at_boundary
+    assert model.dispersion == pytest.approx(3.0 / size, rel=0.15)
+    assert model.coefficients[0] == pytest.approx(0.2, abs=5 * model.standard_errors[1])
+    if size > 1e6:  # counts this large leave log L too few digits to tell a dispersion near 0 from none
+        return
+    poisson = rng.poisson(mu).astype(float)
+    assert fit_count_model(binary_design(x), poisson, (0, 1), family="nb2").dispersion * size < 0.1

@@ -30,6 +30,18 @@ def sample(seed: int, n: int = 1200):
     return design, rng.poisson(rng.gamma(mu / 0.9, 0.9)), district, exposure
 
 
+def test_names_as_pandas_holds_them_are_districts_and_a_missing_one_is_named() -> None:
+    design, y, district, _ = sample(3)
+    names = np.array([f"district {d}" for d in district], dtype=object)
+    by_number = fit_count_model(design, y, COLUMNS, family="poisson", cluster=district)
+    by_name = fit_count_model(design, y, COLUMNS, family="poisson", cluster=names)
+    assert by_name.robust_covariance == pytest.approx(by_number.robust_covariance, rel=1e-12)
+    for missing in (None, float("nan")):
+        names[17] = missing
+        with pytest.raises(InputError, match="cluster of cell 17 is (None|nan), expected a whole number or a name"):
+            fit_count_model(design, y, COLUMNS, family="poisson", cluster=names)
+
+
 @pytest.mark.parametrize("exposed", [False, True])
 @pytest.mark.parametrize("family", ["poisson", "nb2"])
 def test_sandwich_equals_statsmodels(family: str, exposed: bool) -> None:

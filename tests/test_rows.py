@@ -14,9 +14,11 @@ from rtmdx.errors import InputError
 from rtmdx.model.culling import CullingOptions, CullingResult, cull, cull_table
 from rtmdx.model.design import Block, Design
 from rtmdx.model.folds import stratified_folds
+from rtmdx.model.outcome import check_exposure
 from rtmdx.model.rows import RowTable, exposure_unit
 from rtmdx.model.stepwise import stepwise, stepwise_entries
-from rtmdx.model.tabulate import check_exposure, merge_tables, tabulate
+from rtmdx.model.stepwise_options import StepwiseOptions
+from rtmdx.model.tabulate import merge_tables, tabulate
 from rtmdx.model.words import GRAM_CODES, LOOKUP_CODES, Words
 from stats_designs import dense, random_design, simulate
 
@@ -184,7 +186,11 @@ def test_culling_of_tiles_is_that_of_the_whole(with_exposure: bool) -> None:
         return
     direct = stepwise(design, y, whole.selected, families=("poisson", "nbii", "nb2"))
     tiled = stepwise_entries(
-        part(design, pieces[0]), *merged.entries(), whole.selected, families=("poisson", "nbii", "nb2"), threads=2
+        part(design, pieces[0]),
+        *merged.entries(),
+        whole.selected,
+        StepwiseOptions(("poisson", "nbii", "nb2")),
+        threads=2,
     )
     assert direct.trace == tiled.trace
     assert direct.model.parameters.tobytes() == tiled.model.parameters.tobytes()
@@ -257,16 +263,16 @@ def test_quadratic_programs_are_solved(seed: int, p: int, nonnegative: bool, l2:
 
 def test_bad_exposure_is_named() -> None:
     y = np.array([0.0, 2.0, 0.0])
-    assert check_exposure(None, y) is None
+    assert check_exposure(3, None, y) is None
     with pytest.raises(InputError, match=r"shape \(2,\)"):
-        check_exposure([1, 2], y)
+        check_exposure(3, [1, 2], y)
     for bad in (np.nan, -1.0, np.inf):
         with pytest.raises(InputError, match="cell 2"):
-            check_exposure([1, 2, bad], y)
-    with pytest.raises(InputError, match="cell 1 has 2 events but no exposure"):
-        check_exposure([1, 0, 1], y)
+            check_exposure(3, [1, 2, bad], y)
+    with pytest.raises(InputError, match="cell 1 has 2 events but exposure 0"):
+        check_exposure(3, [1, 0, 1], y)
     with pytest.raises(InputError, match="0 in every cell"):
-        check_exposure([0, 0], np.zeros(2))
+        check_exposure(2, [0, 0], np.zeros(2))
 
 
 def test_merging_what_does_not_belong_together_is_refused() -> None:

@@ -12,7 +12,10 @@ import pytest
 ALLOWED = "rtmdx._engine.(Features|Grid|Nearest|Window)\nrtmdx._engine.(Features|Grid|Nearest|Window).__(new|init)__\n"
 
 
-@pytest.mark.parametrize("module", ["rtmdx._engine", "rtmdx._rows", "rtmdx._stats", "rtmdx._counts"])
+MODULES = ("_counts", "_engine", "_rates", "_rows", "_stats", "_tables")
+
+
+@pytest.mark.parametrize("module", [f"rtmdx.{m}" for m in MODULES])
 def test_stubtest(module: str, tmp_path: Path) -> None:
     (tmp_path / "allow").write_text(ALLOWED)
     command = [sys.executable, "-m", "mypy.stubtest", module, "--allowlist", str(tmp_path / "allow")]

@@ -14,19 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rtmdx.sweep.store import SweepStore
 
 import rtmdx
 import small_city
 from conftest import heed_interrupts
-from rtmdx.errors import Cancelled, FileError, InputError, StoreError, SweepError
+from rtmdx.errors import Cancelled, FileError, InputError, MemoryLimitError, StoreError, SweepError
 from rtmdx.sweep.driver import Tally
+from rtmdx.sweep.store import SweepStore
 
 BASE = rtmdx.Study.from_dict(small_city.study())
 AXES: dict[str, Any] = {"grid.cell_size": [75, 100], "seeds": 2, "factors": [["bars", "parks"], ["bars", "roads"]]}
 TOML = """
 schema_version = 1
-title = "Small sweep"
 study = "study.toml"
 [[axes]]
 field = "grid.cell_size"
@@ -205,7 +204,7 @@ def test_arguments_of_a_sweep(city: Path, tmp_path: Path) -> None:
     spec = rtmdx.SweepSpec.build(BASE, axes={"seed": [1]})
     with pytest.raises(SweepError, match="has its own axes"):
         rtmdx.sweep(spec, axes={"seed": [1]}, store=tmp_path / "s", data=city)
-    with pytest.raises(SweepError, match="a scenario needs about"):
+    with pytest.raises(MemoryLimitError, match="the limit is"):
         rtmdx.sweep(spec, store=tmp_path / "s", data=city, memory_limit=1e6)
     with pytest.raises(SweepError, match="study area"):
         rtmdx.sweep(rtmdx.SweepSpec.build(BASE, axes={"area.layer": ["nothing"]}), store=tmp_path / "u", data=city)
@@ -221,7 +220,7 @@ def test_the_command_line(city: Path, tmp_path: Path) -> None:
     store = str(tmp_path / "s")
     plan = run_cli("sweep", "plan", str(city / "sweep.toml"))
     assert plan.returncode == 0, plan.stderr
-    assert "Small sweep: 8 scenarios (2 cell_size x 2 seed x 2 factors), 0 done" in plan.stdout
+    assert "Small city: 8 scenarios (2 cell_size x 2 seed x 2 factors), 0 done" in plan.stdout
     run = run_cli("sweep", "run", str(city / "sweep.toml"), "--store", store, "--workers", "2")
     assert run.returncode == 0, run.stderr
     assert "8 of 8 scenarios done" in run.stdout
@@ -235,6 +234,26 @@ def test_the_command_line(city: Path, tmp_path: Path) -> None:
     shown = run_cli("inspect", store)
     assert shown.returncode == 0, shown.stderr
     assert "8" in shown.stdout
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", pytest.param("ray", marks=pytest.mark.ray)])
+def test_ctrl_c_ends_a_sweep_that_can_go_on(executor: str, city: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    (city / "long.toml").write_text('schema_version = 1\nstudy = "study.toml"\n[[axes]]\nseeds = 300\n')
+    command = [sys.executable, "-c", "from rtmdx.cli import main; main()", "sweep", "run", str(city / "long.toml")]
+    command += ["--store", str(store), "--executor", executor, "--workers", "1"]
+    child = subprocess.Popen(command, preexec_fn=heed_interrupts, stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and not list(store.glob("state/records/[0-9]*")):
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130, said
+    assert "interrupted." in said
+    assert "Traceback" not in said
+    with SweepStore.open(str(store), mode="a") as opened:  # its lock is given back
+        assert 0 < len(opened.pending()) < 300
+        assert opened.verify() == []
+        assert "running" not in opened.states().values()
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,29 @@ def test_a_small_bound_changes_nothing_but_the_work(city: Path) -> None:
     assert tight.count.asked == loose.count.asked
 
 
+def test_many_threads_lay_many_grids_over_one_area(tmp_path: Path) -> None:
+    """GEOS prepares geometries for all who hold them: this crashed before loading was one thread's at a time."""
+    frames = small_city.frames()
+    x, y = ORIGIN
+    ragged = shapely.Point(x + 1500, y + 1500).buffer(1499, quad_segs=2000)
+    frames["boundary"] = gpd.GeoDataFrame(geometry=[ragged], crs=CRS)
+    small_city.write(tmp_path, frames)
+    made = expansion(grid__cell_size=[40 + i for i in range(24)], factors=[["roads"]])
+    workshop = Workshop(data=tmp_path)
+    grids: dict[int, Any] = {}
+
+    def work(first: int) -> None:
+        for i in range(first, 24, 4):
+            grids[i] = workshop.prepare(made[i], threads=1).inputs.grid
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [grids[i].cell_size for i in range(24)] == [40 + i for i in range(24)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 40)), max_size=40), st.integers(0, 100))
 def test_kept_holds_no_more_than_its_limit(asked: list[tuple[int, int]], limit: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import Cancelled, InputError, MissingDependencyError
 from rtmdx.model.design import Design
-from rtmdx.model.families import check_counts, check_exposure
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.regions import check_regions
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class BoostedModel:
             raise InputError(f"The design gives {x.shape[1]} features, the model was fitted to {self.n_features}.")
         if (exposure is None) != (self.unit is None):
             raise InputError(f"exposure: the model was fitted {'without' if self.unit is None else 'with'} one.")
-        weight = check_exposure(design, exposure)
+        weight = check_exposure(design.n_cells, exposure)
         return _predict(self._estimator, x, None if weight is None or self.unit is None else weight / self.unit)
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,9 +130,9 @@ def fit_boosted(design: Design, counts: ArrayLike, *, exposure: ArrayLike | None
     InputError
         No variable, no events, or fewer than 200 cells.
     """
-    y = check_counts(design, counts)
+    y = check_counts(design.n_cells, counts)
     x = features(design)
-    estimator, unit = _fit(x, y, check_exposure(design, exposure, y), seed)
+    estimator, unit = _fit(x, y, check_exposure(design.n_cells, exposure, y), seed)
     return BoostedModel(len(y), x.shape[1], int(estimator.n_iter_), seed, dict(_SETTINGS), estimator, unit)
 
 
@@ -169,9 +169,9 @@ def boosted_out_of_region(
     Cancelled
         `cancel` returned True.
     """
-    y = check_counts(design, counts)
+    y = check_counts(design.n_cells, counts)
     where = check_regions(regions, design.n_cells)
-    weight = check_exposure(design, exposure, y)
+    weight = check_exposure(design.n_cells, exposure, y)
     x = features(design)
     out = np.empty(len(y))
     for number in np.unique(where):

@@ -28,11 +28,11 @@ from rtmdx.model.crossvalidation import (
 from rtmdx.model.culling_options import CullingOptions
 from rtmdx.model.culling_result import CullingPath, CullingResult, FoldSummary, PeriodFolds, Rule
 from rtmdx.model.design import Design
-from rtmdx.model.families import check_counts
 from rtmdx.model.jobs import job_pool, run_jobs
 from rtmdx.model.lanes import LANES
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.rows import RowTable
-from rtmdx.model.tabulate import check_exposure, tabulate
+from rtmdx.model.tabulate import tabulate
 
 __all__ = ["CullingOptions", "CullingPath", "CullingResult", "FoldSummary", "PeriodFolds", "cull", "cull_table"]
 
@@ -153,8 +153,8 @@ def cull(
     (Tibshirani et al. 2012, doi:10.1111/j.1467-9868.2011.01004.x) and verified over all variables.
     """
     options = CullingOptions(ridge, mixing, n_penalties, min_ratio, rule, patience, tolerance, nonnegative)
-    y = check_counts(design, counts)
-    e = check_exposure(exposure, y)
+    y = check_counts(design.n_cells, counts)
+    e = check_exposure(design.n_cells, exposure, y)
     if y.sum() == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
 

@@ -21,9 +21,9 @@ from rtmdx.model.calibration import Calibration, calibration
 from rtmdx.model.collinearity import Collinearity, collinearity
 from rtmdx.model.correlogram import Correlogram, correlogram
 from rtmdx.model.dispersion import Dispersion, dispersion
-from rtmdx.model.families import check_counts
 from rtmdx.model.laws import CountLaw, Residual, residuals
 from rtmdx.model.moran import Contiguity, Moran, moran
+from rtmdx.model.outcome import check_counts
 from rtmdx.model.regions import SpatialHoldout, hold_out_regions, poisson_deviance
 from rtmdx.model.validity import Validity, validity
 
@@ -261,7 +261,7 @@ def diagnose(
     held = None
     if regions is not None and thorough:
         held = hold_out_regions(model, design, y, regions, exposure=exposure, cancel=cancel)
-    later = None if holdout is None else check_counts(design, holdout)
+    later = None if holdout is None else check_counts(design.n_cells, holdout)
     comparisons = []
     if boosted and regions is not None and held is not None and held.pooled is not None:
         other = boosted_out_of_region(design, y, regions, exposure=exposure, seed=seed, cancel=cancel)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from rtmdx import _counts, _rows
+from rtmdx import _rows, _tables
 from rtmdx.model.design import Design, Variable
 
 __all__ = ["Distinct", "Entries"]
@@ -84,7 +84,7 @@ class _Plan:
             codes_of = np.ascontiguousarray(codes[place.block])
             lut = np.zeros(256, np.uint8)
             lut[: len(place.digits)] = place.digits
-            _counts.pack_codes(codes_of, lut, keys, place.word)
+            _tables.pack_codes(codes_of, lut, keys, place.word)
         return keys
 
 
@@ -205,8 +205,7 @@ class Entries:
         level, level_y, level_e = _levels(y, exposure, merge_zeros=distinct != "all")
         weight = np.ones(n, np.int64) if cells is None else np.ascontiguousarray(cells, np.int64)
         unit = np.ones(len(level_y))
-        per_level = np.zeros(len(level_y), np.int64)
-        _counts.sum_by_row(level, weight, per_level)
+        per_level = _added(level, weight, len(level_y))
         n_events = float(np.sum(per_level * level_y))
         constant = float(np.sum(per_level * (gammaln(level_y + 1.0) - level_y * np.log(level_e))))
         bits = 60 - n_cells.bit_length()
@@ -288,6 +287,14 @@ class Entries:
         return self._members[j]
 
 
+def _added(row: Int, weight: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Sums of weights by row."""
+    out = np.zeros((1, n), np.int64)
+    _rows.add_by_row(row, np.zeros(0, np.int32), weight, out)
+    total: NDArray[np.int64] = out[0]
+    return total
+
+
 def _collapse(
     plan: _Plan, codes: Sequence[Bytes], level: Int, weight: NDArray[np.int64], n: int
 ) -> tuple[Bytes, Int, NDArray[np.int64]]:
@@ -298,9 +305,7 @@ def _collapse(
 
     def once(keys: Bytes, levels: Int, weights: NDArray[np.int64]) -> tuple[Bytes, Int, NDArray[np.int64]]:
         row, first = _rows.collapse_rows(keys)
-        total = np.zeros(len(first), np.int64)
-        _counts.sum_by_row(row, weights, total)
-        return keys[first], levels[first], total
+        return keys[first], levels[first], _added(row, weights, len(first))
 
     for begin in range(0, n, PIECE):
         piece = slice(begin, min(begin + PIECE, n))

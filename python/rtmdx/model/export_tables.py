@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from rtmdx.model.terrain_tables import place_columns, risk_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,28 +39,7 @@ def tables(terrain: RiskTerrain) -> dict[str, pd.DataFrame]:
 def _cells(terrain: RiskTerrain) -> pd.DataFrame:
     import pandas as pd
 
-    rows, cols = terrain.grid.rows_cols
-    names = np.array([b.name for b in terrain.bands], dtype=object)
-    return pd.DataFrame(
-        {
-            "cell": np.arange(terrain.grid.n_cells),
-            "row": rows,
-            "col": cols,
-            "x": terrain.grid.x[cols],
-            "y": terrain.grid.y[rows],
-            "count": terrain.counts,
-            "score": terrain.score_cells,
-            "expected": terrain.expected_cells,
-            "band": names[terrain.band_index],
-            **terrain.exposure_columns,
-            **terrain.posterior_columns,
-            **terrain.rank_columns,
-            **{
-                v.name: terrain.design.indicator(c)
-                for c, v in zip(terrain.model.columns, terrain.model.variables, strict=True)
-            },
-        }
-    )
+    return pd.DataFrame(place_columns(terrain.grid) | risk_columns(terrain))
 
 
 def factor_table(terrain: RiskTerrain) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from scipy.stats import norm
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design, Variable
 from rtmdx.model.likelihood import DISTINCT, FAMILIES, Family, TableFit, covariance_of, fit_table
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.profile import profile_limits
 from rtmdx.model.robust import clustered_covariance
 from rtmdx.model.tables import CellTable, CountTable
@@ -34,8 +35,6 @@ __all__ = [
     "CountModel",
     "Family",
     "check_columns",
-    "check_counts",
-    "check_exposure",
     "fit_count_model",
     "with_clusters",
 ]
@@ -246,7 +245,7 @@ class CountModel:
         eta = np.full(design.n_cells, self.intercept)
         for b, table in tables.items():
             eta += table[design.blocks[b].codes]
-        weight = check_exposure(design, exposure)
+        weight = check_exposure(design.n_cells, exposure)
         if weight is not None:
             with np.errstate(divide="ignore"):  # log 0 = -inf: nothing is expected where there is no exposure
                 eta += np.log(weight)
@@ -272,52 +271,6 @@ class CountModel:
 def _check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise InputError(f"level is {level}, expected between 0 and 1, such as 0.95.")
-
-
-def check_counts(design: Design, counts: ArrayLike) -> Float:
-    """Return the counts as float64, one whole number >= 0 per kept cell.
-
-    Raises
-    ------
-    InputError
-        If they are anything else.
-    """
-    y = np.asarray(counts, dtype=np.float64)
-    if y.shape != (design.n_cells,):
-        raise InputError(f"counts have shape {y.shape}, expected ({design.n_cells},): one per kept cell.")
-    good = np.isfinite(y) & (y >= 0) & (y == np.floor(y))
-    if not good.all():
-        i = int(np.argmin(good))
-        raise InputError(f"count {y[i]} of cell {i} is not a whole number >= 0.")
-    return y
-
-
-def check_exposure(design: Design, exposure: ArrayLike | None, counts: Float | None = None) -> Float | None:
-    """Return the exposure as float64, one finite number >= 0 per kept cell; None stays None.
-
-    Raises
-    ------
-    InputError
-        If it is anything else, or a cell without exposure has events.
-    """
-    if exposure is None:
-        return None
-    e = np.ascontiguousarray(exposure, dtype=np.float64)
-    if e.shape != (design.n_cells,):
-        raise InputError(f"exposure has shape {e.shape}, expected ({design.n_cells},): one number per kept cell.")
-    good = np.isfinite(e) & (e >= 0)
-    if not good.all():
-        i = int(np.argmin(good))
-        raise InputError(f"exposure {e[i]} of cell {i} is not a finite number >= 0.")
-    if counts is not None and ((counts > 0) & (e == 0)).any():
-        i = int(np.argmax((counts > 0) & (e == 0)))
-        raise InputError(
-            f"cell {i} has {counts[i]:g} events but exposure 0.",
-            hint="Give every cell with events an exposure, or move events to the nearest cell that has one.",
-        )
-    if not (e > 0).any():
-        raise InputError("exposure is 0 in every cell: there is nothing to be exposed.")
-    return e
 
 
 def check_columns(design: Design, columns: Sequence[int]) -> tuple[int, ...]:
@@ -417,8 +370,8 @@ def fit_count_model(
     if family not in FAMILIES:
         raise InputError(f"family is {family!r}, expected one of {', '.join(FAMILIES)}.")
     columns = check_columns(design, columns)
-    y = check_counts(design, counts)
-    weight = check_exposure(design, exposure, y)
+    y = check_counts(design.n_cells, counts)
+    weight = check_exposure(design.n_cells, exposure, y)
     cells = CellTable.from_design(design, y, weight, columns, distinct=DISTINCT[family])
     if cells.n_events == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
@@ -453,8 +406,8 @@ def with_clusters(
     InputError
         If the clusters do not fit the design, or are fewer than two.
     """
-    y = check_counts(design, counts)
-    weight = check_exposure(design, exposure, y)
+    y = check_counts(design.n_cells, counts)
+    weight = check_exposure(design.n_cells, exposure, y)
     covariance, n_clusters = clustered_covariance(
         design,
         y,

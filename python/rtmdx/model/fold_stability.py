@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -120,7 +120,9 @@ def assess_fold_stability(
         if stop.is_set():
             raise Cancelled("The selections were cancelled.")
 
-    refitter = Refitter(design, terrain.counts, np.zeros(design.n_cells, np.int64), search_options(terrain), poll=poll)
+    exposure = None if terrain.exposure is None else terrain.exposure.cells
+    group = np.zeros(design.n_cells, np.int64)
+    refitter = Refitter(design, terrain.counts, group, search_options(terrain), exposure=exposure, poll=poll)
     weights, options = refitter.weights(np.ones(1, np.int64)), cull_options(terrain)
     side = suggest_block(max(d for f in terrain.factors for d in f.distances), grid.cell_size).cells
     known: dict[tuple[int, ...], Refit] = {}  # the search depends on what culling kept, and on nothing else
@@ -131,15 +133,16 @@ def assess_fold_stability(
         else:
             folds = spatial_folds(*grid.rows_cols, side, k, seed=seed, offset=True)
         try:
-            found = cull(design, terrain.counts, folds, cancel=stop.is_set, **options)  # type: ignore[arg-type]
+            found = cull(
+                design, terrain.counts, folds, exposure=exposure, cancel=stop.is_set,
+                **options,  # type: ignore[arg-type]
+            )  # fmt: skip
         except FitError as error:
             return Refit(error=error.message)
         if found.selected not in known:
             known[found.selected] = refitter.search(weights, Culled(found.selected))
         model = known[found.selected]
-        return Refit(
-            model.culled, model.columns, model.coefficients, model.intercept, model.family, found.penalty, model.error
-        )
+        return model if model.error is not None else replace(model, penalty=found.penalty)
 
     jobs = [lambda kind=kind, seed=seed: one(kind, seed) for kind in kinds for seed in seeds]
 
@@ -155,17 +158,17 @@ def assess_fold_stability(
     }
     model = dict(zip(terrain.model.columns, terrain.model.coefficients.tolist(), strict=True))
 
-    def count(some: Sequence[Refit]) -> Frequencies:
+    def count(some: Sequence[Refit], kind: str = "") -> Frequencies:
         good = [r for r in some if r.error is None]
         if not good:
-            raise FitError(f"None of {len(some)} selections could be fitted: {some[0].error}")
+            raise FitError(f"None of {len(some)} selections with {kind} folds could be fitted: {some[0].error}")
         return frequencies(design, good, [f.name for f in terrain.factors], model, 0.9)
 
     return FoldStability(
         tuple(kinds),
         tuple(seeds),
         k,
-        {kind: count(some) for kind, some in refits.items()},
+        {kind: count(some, kind) for kind, some in refits.items()},
         count(all_refits),
         {kind: np.array([r.penalty for r in some]) for kind, some in refits.items()},
         refits,

@@ -31,7 +31,7 @@ Float = NDArray[np.float64]
 
 MAX_STEPS = 100
 MAX_COEFFICIENT = 30.0  # beyond it a coefficient is taken to be running to infinity
-MIN_LOG_DISPERSION = -18.0  # below it the negative binomial is the Poisson to rounding
+MIN_LOG_EXCESS = -18.0  # of the variance over the mean, as a share of it: below, the fit is the Poisson to rounding
 DECREMENT = 1e-16  # twice the gain in log L still promised when a fit is accepted
 
 
@@ -79,7 +79,7 @@ def _maximise(
         fixed,
         DECREMENT,
         MAX_COEFFICIENT,
-        MIN_LOG_DISPERSION,
+        _smallest_dispersion(table, family),
         MAX_STEPS,
     )
     if status == 1:
@@ -94,6 +94,13 @@ def _maximise(
     if status == 4:
         raise FitError(f"The fit did not converge in {MAX_STEPS} Newton steps.")
     return at, value - table.constant, gradient, information, steps, status == 5
+
+
+def _smallest_dispersion(table: CountTable, family: Family) -> float:
+    """The log dispersion below which no cell's variance visibly exceeds its mean."""
+    if family != "nb2" or not len(table.y):
+        return MIN_LOG_EXCESS
+    return MIN_LOG_EXCESS - max(0.0, float(np.log(max(1.0, table.y.max()))))  # the excess is alpha mu
 
 
 def _identified(information: Float) -> Float:
@@ -130,16 +137,16 @@ def _poisson(table: CountTable, start: Float | None) -> TableFit:
 
 
 def _pearson_dispersion(table: CountTable, family: Family, beta: Float) -> float:
-    """A moment estimate of the dispersion given Poisson coefficients, within 1e-3 .. 1e3."""
+    """A moment estimate of the dispersion given Poisson coefficients; the variance's excess is held to 1e-3 .. 1e3."""
     eta = np.empty(len(table.x))
     _counts.linear_predictor(table.x, beta, eta)
     mu = table.exposure * np.exp(eta)[table.pattern]
     squared = (table.y - mu) ** 2
     if family == "nbii":
-        value = float(np.sum(table.cells * squared / mu)) / table.n_cells - 1.0
-    else:
-        value = float(np.sum(table.cells * (squared - mu))) / float(np.sum(table.cells * mu**2))
-    return min(max(value, 1e-3), 1e3)
+        return min(max(float(np.sum(table.cells * squared / mu)) / table.n_cells - 1.0, 1e-3), 1e3)
+    value = float(np.sum(table.cells * (squared - mu))) / float(np.sum(table.cells * mu**2))
+    usual = max(1.0, float(np.sum(table.cells * mu**2)) / float(np.sum(table.cells * mu)))
+    return min(max(value, 1e-3 / usual), 1e3)
 
 
 def fit_table(table: CountTable, family: Family, start: Float | None = None) -> TableFit:

@@ -24,6 +24,7 @@ from rtmdx.model.history import History, history_of_counts, history_of_events
 from rtmdx.model.level import BANDWIDTHS, STRENGTHS, Level, Leveler, choose_level, fit_dispersion
 from rtmdx.model.likelihood import Family
 from rtmdx.model.persistence import HALF_LIVES, Persistence, choose_persistence, period_weights
+from rtmdx.model.terrain_tables import place_columns
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Events
 from rtmdx.space.values import named, number, reals, whole
@@ -138,15 +139,10 @@ class PosteriorRisk:
         """
         import pandas as pd
 
-        rows, cols = self.grid.rows_cols
         low, high = self.prediction_interval()
         return pd.DataFrame(
             {
-                "cell": np.arange(self.grid.n_cells),
-                "row": rows,
-                "col": cols,
-                "x": self.grid.x[cols],
-                "y": self.grid.y[rows],
+                **place_columns(self.grid),
                 "history": self.history.total.astype(np.int64),
                 "observed": self.history.length,
                 "terrain": self.terrain_cells * self.horizon,

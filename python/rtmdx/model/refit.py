@@ -19,9 +19,9 @@ from rtmdx import _rows
 from rtmdx.errors import FitError, InputError
 from rtmdx.model.design import Design
 from rtmdx.model.entries import Entries
-from rtmdx.model.families import check_counts, check_exposure
 from rtmdx.model.lanes import LANES, Lanes
 from rtmdx.model.likelihood import DISTINCT, MAX_COEFFICIENT, Family
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.penalized import LaneSolver
 from rtmdx.model.search import Rules, Search
 from rtmdx.model.tables import CellTable
@@ -136,8 +136,8 @@ class Refitter:
     ) -> None:
         self.design, self.options, self.poll = design, options, poll
         self._searching = threading.Lock()
-        y = check_counts(design, counts)
-        e = check_exposure(design, exposure, y)
+        y = check_counts(design.n_cells, counts)
+        e = check_exposure(design.n_cells, exposure, y)
         of = np.asarray(group, dtype=np.int64)
         if of.shape != y.shape or of.min(initial=0) < 0:
             raise InputError(
@@ -160,6 +160,7 @@ class Refitter:
         self._row, self._y, self._exposure = row[first], y[first], own[first]
         # What culling sees: exposures rounded as its table rounds them, so that their sums are exact.
         self._steps = np.maximum(np.rint(self._exposure / self.table.unit), 1.0).astype(np.int64)
+        self._raised = max(0.0, float(np.log((self._steps * self.table.unit / self._exposure).max())))
         self._codes = [
             (line[self._row], set(self.table.layout.block_columns(b))) for b, line in enumerate(self.table.codes)
         ]
@@ -229,7 +230,8 @@ class Refitter:
         """The nonzero columns of a lane, and the bound of `Culled`.
 
         The log likelihood L is concave, so it lies below its tangent plane at the penalised solution. Coefficients of a
-        model are from 0 to `MAX_COEFFICIENT`, at most one per factor, which bounds the plane's height.
+        model are from 0 to `MAX_COEFFICIENT`, at most one per factor, which bounds the plane's height. Exposures that
+        culling rounds up by a factor r lower its log likelihood by at most events x log(r).
         """
         columns = np.flatnonzero(solver.beta[:, lane])
         beta, slope = solver.beta[columns, lane], solver.slope[columns, lane] * solver.n[lane]
@@ -240,7 +242,7 @@ class Refitter:
             factor = self.design.variables[j].factor
             steepest[factor] = max(steepest.get(factor, 0.0), s)
         gain = MAX_COEFFICIENT * sum(steepest.values()) - float(slope @ beta)
-        return Culled(tuple(columns.tolist()), here + gain)
+        return Culled(tuple(columns.tolist()), here + gain + events * self._raised)
 
     # ----------------------------------------------------------------------------------- stepwise
 
@@ -269,8 +271,9 @@ class Refitter:
         try:
             for family in sorted(options.families, key=lambda f: f == "poisson"):
                 if family == "poisson" and done and not held:
-                    any_table = next(iter(tables.values()))
-                    lowest = -2.0 * (culled.ceiling - any_table.entries.constant) + np.log(any_table.n_cells)
+                    entries = next(iter(tables.values())).entries
+                    constant = entries.constant - entries.n_events * entries.log_unit
+                    lowest = -2.0 * (culled.ceiling - constant) + np.log(entries.n_cells)
                     if lowest - 1e-6 * abs(lowest) > min(s.bic for s in done.values()):
                         continue
                 kind = DISTINCT[family] if self.has_exposure else "all"
@@ -284,7 +287,7 @@ class Refitter:
                         break
                 done[family] = search
         except FitError as error:
-            return Refit(culled.columns, penalty=penalty, error=error.message)
+            return Refit(culled.columns, error=error.message)
         best = min((done[f] for f in options.families if f in done), key=lambda s: s.bic)
         k = len(best.columns)
         order = np.argsort(best.columns)

@@ -18,8 +18,9 @@ from scipy.special import xlogy
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.calibration import Calibration, calibration
 from rtmdx.model.design import Block, Design
-from rtmdx.model.families import CountModel, check_counts, check_exposure, fit_count_model
+from rtmdx.model.families import CountModel, fit_count_model
 from rtmdx.model.laws import CountLaw
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.validity import Validity, validity
 
 __all__ = ["Region", "SpatialHoldout", "check_regions", "hold_out_regions", "poisson_deviance"]
@@ -189,9 +190,9 @@ def hold_out_regions(
     Cancelled
         `cancel` returned True.
     """
-    y = check_counts(design, counts)
+    y = check_counts(design.n_cells, counts)
     where = check_regions(regions, design.n_cells)
-    weight = check_exposure(design, exposure, y)
+    weight = check_exposure(design.n_cells, exposure, y)
     if weight is None and model.has_exposure:
         raise InputError("The model was fitted with an exposure: its regions need one.", hint="Pass exposure=.")
     amount = np.ones(design.n_cells) if weight is None else weight

@@ -82,6 +82,7 @@ def reculled(
     replicates: int,
     options: CullOptions,
     *,
+    exposure: NDArray[np.float64] | None = None,
     threads: int,
     stop: threading.Event,
     done: Callable[[int], None],
@@ -89,20 +90,32 @@ def reculled(
 ) -> list[Refit]:
     """Refit every replicate with a cross-validation of its own: as slow as that many runs.
 
-    A replicate's cells stay in the folds they have in `folds`, so the copies of a cell are never on both sides.
+    A replicate's cells stay in the folds they have in `folds`, so the copies of a cell are never on both sides. Cells
+    of exposure 0 are left out, and so are repeats of which a replicate lacks a fold; where it lacks one of each, the
+    first repeat counts without it.
     """
+    repeats = np.atleast_2d(folds)
+    k = int(repeats.max()) + 1
+    taking_part = np.arange(len(group)) if exposure is None else np.flatnonzero(exposure > 0)
 
     def one(r: int) -> Refit:
         times = draw(r)
         weights = refitter.weights(times)
-        index = np.repeat(np.arange(len(group)), times[group])
+        index = np.repeat(taking_part, times[group[taking_part]])
         if not counts[index].any():
             return Refit(error=NO_EVENTS)
-        dealt = np.ascontiguousarray(np.atleast_2d(folds)[:, index])
-        if len(dealt) == 1:
+        dealt = repeats[:, index]
+        whole = [len(np.unique(line)) == k for line in dealt]
+        if any(whole):
+            dealt = np.ascontiguousarray(dealt[whole])
+        else:
             dealt = np.unique(dealt[0], return_inverse=True)[1][None].astype(np.int32)
+        exposed = None if exposure is None else exposure[index]
         try:
-            found = cull(repeated(refitter.design, index), counts[index], dealt, cancel=stop.is_set, **options)  # type: ignore[arg-type]
+            found = cull(
+                repeated(refitter.design, index), counts[index], dealt, exposure=exposed, cancel=stop.is_set,
+                **options,  # type: ignore[arg-type]
+            )  # fmt: skip
         except (FitError, InputError) as error:
             return Refit(error=error.message)
         return refitter.search(weights, Culled(found.selected), found.penalty)

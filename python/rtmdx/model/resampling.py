@@ -9,14 +9,14 @@ it is the same whoever computes it, and when.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import InputError
 
-__all__ = ["BlockLattice", "Scheme", "draw_blocks", "spatial_blocks"]
+__all__ = ["BlockLattice", "Scheme", "check_draw", "draw_blocks", "spatial_blocks"]
 
 Scheme = Literal["bootstrap", "half"]
 
@@ -74,6 +74,14 @@ def spatial_blocks(rows: ArrayLike, cols: ArrayLike, side: int) -> BlockLattice:
     return BlockLattice(block.astype(np.int32), len(seen), side)
 
 
+def check_draw(seed: int, scheme: Scheme) -> None:
+    """Raise InputError unless the scheme is known and the seed a whole number >= 0."""
+    if scheme not in get_args(Scheme):
+        raise InputError(f"scheme is {scheme!r}, expected 'bootstrap' or 'half'.")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed is {seed!r}, expected a whole number >= 0.")
+
+
 def draw_blocks(n_blocks: int, replicate: int, seed: int, scheme: Scheme = "bootstrap") -> NDArray[np.int64]:
     """Return how often a replicate holds each block, shape (n_blocks,).
 
@@ -86,7 +94,13 @@ def draw_blocks(n_blocks: int, replicate: int, seed: int, scheme: Scheme = "boot
     scheme : {"bootstrap", "half"}
         As many blocks as there are, with replacement; or half of them, without (the subsamples of stability
         selection: Meinshausen & Buehlmann 2010, doi:10.1111/j.1467-9868.2010.00740.x).
+
+    Raises
+    ------
+    InputError
+        As `check_draw`.
     """
+    check_draw(seed, scheme)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(replicate,)))
     if scheme == "half":
         times = np.zeros(n_blocks, np.int64)

@@ -54,6 +54,14 @@ def clustered_covariance(
     ids = np.asarray(cluster)
     if ids.shape != (design.n_cells,):
         raise InputError(f"cluster has shape {ids.shape}, expected ({design.n_cells},): one district per kept cell.")
+    if ids.dtype == object:  # names as pandas holds them
+        odd = [i for i, v in enumerate(ids.tolist()) if not isinstance(v, str | int)]
+        if odd:
+            raise InputError(
+                f"cluster of cell {odd[0]} is {ids[odd[0]]!r}, expected a whole number or a name.",
+                hint="Give cells outside every district a district of their own.",
+            )
+        ids = ids.astype(str)
     if ids.dtype.kind not in "iubUST":
         raise InputError(f"cluster holds {ids.dtype}, expected whole numbers or names.")
     taking_part = np.ones(design.n_cells, dtype=bool) if exposure is None else exposure > 0

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import Cancelled, FitError, InputError
-from rtmdx.model.folds import BlockSize, spatial_folds, stratified_folds, suggest_block
+from rtmdx.model.folds import BlockSize, Seed, repeated_folds, spatial_folds, stratified_folds, suggest_block
 from rtmdx.model.frequencies import FactorFrequency, Frequencies, frequencies
 from rtmdx.model.ranks import ScoreModel, rank_summary
 from rtmdx.model.refit import Penalty, Refit, Refitter, SearchOptions
 from rtmdx.model.replicates import CullOptions, reculled, refits
-from rtmdx.model.resampling import Scheme, draw_blocks, spatial_blocks
+from rtmdx.model.resampling import Scheme, check_draw, draw_blocks, spatial_blocks
+from rtmdx.model.tabulate import tabulate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,8 @@ Float = NDArray[np.float64]
 
 SHARES = (0.01, 0.05, 0.1)
 """Shares of the cells that count as the top."""
+
+SHOWN = 3  # reasons named where no replicate could be fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +242,9 @@ def assess_stability(
 ) -> Stability:
     """Repeat a terrain's selection on resampled blocks; parameters and errors as `RiskTerrain.stability`."""
     _check(replicates, level, shares, threads)
+    check_draw(seed, scheme)
     grid, design = terrain.grid, terrain.design
+    exposure = None if terrain.exposure is None else terrain.exposure.cells
     size = _block(terrain, block)
     lattice = spatial_blocks(*grid.rows_cols, size.cells)
     stop = threading.Event()
@@ -252,17 +257,20 @@ def assess_stability(
         if progress is not None:
             progress("stability", n, replicates)
 
+    dealt = _folds(terrain, folds) if recull else None
     done(0)
-    refitter = Refitter(design, terrain.counts, lattice.block, search_options(terrain), poll=poll)
+    refitter = Refitter(
+        design, terrain.counts, lattice.block, search_options(terrain), exposure=exposure, poll=poll
+    )  # fmt: skip
     culling = terrain.culling
 
     def draw(r: int) -> NDArray[np.int64]:
         return draw_blocks(lattice.n_blocks, r, seed, scheme)
 
-    if recull:
+    if dealt is not None:
         all_refits = reculled(
-            refitter, terrain.counts, lattice.block, _folds(terrain, folds), draw, replicates,
-            cull_options(terrain), threads=threads, stop=stop, done=done, cancel=cancel,
+            refitter, terrain.counts, lattice.block, dealt, draw, replicates, cull_options(terrain),
+            exposure=exposure, threads=threads, stop=stop, done=done, cancel=cancel,
         )  # fmt: skip
     else:
         start = Penalty(culling.penalty, culling.ridge, culling.lambda_max, culling.coefficients)
@@ -270,11 +278,14 @@ def assess_stability(
             refitter, draw, replicates, start, threads=threads, stop=stop, done=done, cancel=cancel
         )  # fmt: skip
     good = [r for r in all_refits if r.error is None]
-    failures = Counter(r.error for r in all_refits if r.error is not None)
+    failures = Counter(r.error.rstrip(".") for r in all_refits if r.error is not None)
     if not good:
-        reason, times = failures.most_common(1)[0]
+        said = [f"{reason} ({times} times)" for reason, times in failures.most_common()]
+        if len(said) > SHOWN:
+            others = sum(failures.values()) - sum(times for _, times in failures.most_common(SHOWN))
+            said = [*said[:SHOWN], f"other reasons ({others} times)"]
         raise FitError(
-            f"None of {replicates} replicates could be fitted; {times} times because {reason}.",
+            f"None of {replicates} replicates could be fitted: {'; '.join(said)}.",
             hint="Use smaller blocks, so that every replicate has events, or a longer period.",
         )
     model = dict(zip(terrain.model.columns, terrain.model.coefficients.tolist(), strict=True))
@@ -285,7 +296,7 @@ def assess_stability(
             raise Cancelled("The replicates were cancelled.")
 
     ranks = rank_summary(
-        refitter.table,
+        refitter.table if exposure is None else tabulate(design, terrain.counts.astype(np.float64)),
         [ScoreModel(r.columns, r.coefficients) for r in good],
         level=level,
         shares=shares,
@@ -296,7 +307,7 @@ def assess_stability(
     return Stability(
         replicates=replicates,
         n_failed=len(all_refits) - len(good),
-        failures={reason: n for reason, n in failures.most_common() if reason is not None},
+        failures=dict(failures.most_common()),
         block=size,
         n_blocks=lattice.n_blocks,
         scheme=scheme,
@@ -331,7 +342,7 @@ def cull_options(terrain: RiskTerrain) -> CullOptions:
 
 
 def _check(replicates: int, level: float, shares: Sequence[float], threads: int) -> None:
-    if replicates < 2:
+    if not isinstance(replicates, int | np.integer) or replicates < 2:
         raise InputError(f"replicates is {replicates}, expected at least 2; 100 or more give useful intervals.")
     if not 0.0 < level < 1.0:
         raise InputError(f"level is {level}, expected between 0 and 1, such as 0.9.")
@@ -355,13 +366,26 @@ def _block(terrain: RiskTerrain, block: float | None) -> BlockSize:
 def _folds(terrain: RiskTerrain, folds: ArrayLike | None) -> NDArray[np.int32]:
     """The folds of the cells: those given, or those of the run made again."""
     if folds is not None:
-        return np.asarray(folds, dtype=np.int32)
+        given, n = np.asarray(folds), terrain.grid.n_cells
+        if given.dtype.kind not in "iu" or given.ndim not in (1, 2) or given.shape[-1] != n or not given.size:
+            raise InputError(
+                f"folds are {given.dtype} of shape {given.shape}, expected whole numbers of shape ({n},) or "
+                f"(repeats, {n})."
+            )
+        if given.min() < 0 or (np.ptp(given, axis=-1) == 0).any():
+            raise InputError("folds must be numbered from 0, at least two of them.")
+        return given.astype(np.int32)
     plan = terrain.fold_plan
-    if plan is None or (plan.kind == "stratified" and plan.seed is not None):
-        k, seed = (5, 0) if plan is None else (plan.k, plan.seed or 0)
-        return stratified_folds(terrain.counts, k, seed=seed)
-    if plan.kind == "spatial" and plan.seed is not None and plan.block is not None:
-        return spatial_folds(*terrain.grid.rows_cols, plan.block.cells, plan.k, seed=plan.seed, offset=plan.offset)
+    if plan is None:
+        return stratified_folds(terrain.counts, 5, seed=0)
+    if plan.seed is not None and (plan.kind == "stratified" or (plan.kind == "spatial" and plan.block is not None)):
+
+        def assign(seed: Seed) -> NDArray[np.int32]:
+            if plan.block is None:
+                return stratified_folds(terrain.counts, plan.k, seed=seed)
+            return spatial_folds(*terrain.grid.rows_cols, plan.block.cells, plan.k, seed=seed, offset=plan.offset)
+
+        return repeated_folds(assign, plan.repeats, seed=plan.seed)
     raise InputError(
         f"the run's folds ({plan.kind}) cannot be made again from the terrain alone.",
         hint="Give the fold of each cell as `folds`, or leave the penalty as it is (recull=False).",

@@ -16,9 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from rtmdx.errors import Cancelled, FitError, InputError
 from rtmdx.model.design import Design
 from rtmdx.model.entries import Distinct
-from rtmdx.model.families import CountModel, check_columns, check_counts, check_exposure
-from rtmdx.model.likelihood import DISTINCT, FAMILIES, Family
+from rtmdx.model.families import CountModel, check_columns
+from rtmdx.model.likelihood import DISTINCT, Family
+from rtmdx.model.outcome import check_counts, check_exposure
 from rtmdx.model.search import Attempt, Rules, Search, Step
+from rtmdx.model.stepwise_options import StepwiseOptions
 from rtmdx.model.tables import CellTable
 
 __all__ = ["Attempt", "Step", "StepwiseResult", "stepwise", "stepwise_entries"]
@@ -133,35 +135,23 @@ def stepwise(
     exposure 0 do not count. A move is admissible only if all coefficients of the signed columns are positive after
     it, forced ones apart. A variable without
     events where it is 1 (or where it is 0) has an infinite coefficient: it is not enterable, and the trace
-    says so, as it does for collinear variables and fits that fail. BICs within 1e-9 of each other are
-    equal; then a drop comes before an exchange before an add, the smaller distance first, proximity before cost before
-    density, and the factors in their order. Equal final BICs go to the earlier family.
+    says so, as it does for collinear variables and fits that fail. BICs that differ by at most 1e-9 of their
+    size are equal; then a drop comes before an exchange before an add, the smaller distance first, proximity before
+    cost before density, and the factors in their order. Equal final BICs go to the earlier family.
 
     Cells are first collapsed to the distinct combinations of candidates' codes, count and exposure (the
     *tabulation*, one pass over the cells); the search splits these by one variable after another. All sums over
     cells are of whole numbers, so their order changes no bit.
     """
-    y = check_counts(design, counts)
-    weight = check_exposure(design, exposure, y)
+    y = check_counts(design.n_cells, counts)
+    weight = check_exposure(design.n_cells, exposure, y)
 
     def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
         return CellTable.from_design(design, y, weight, columns, distinct=distinct)
 
+    options = StepwiseOptions(families, forced, forced_factors, forced_sign, exchange, alpha, max_steps)
     return _stepwise(
-        design,
-        tabulate,
-        candidates,
-        families=families,
-        forced=forced,
-        forced_factors=forced_factors,
-        forced_sign=forced_sign,
-        exchange=exchange,
-        alpha=alpha,
-        max_steps=max_steps,
-        threads=threads,
-        progress=progress,
-        cancel=cancel,
-        has_exposure=weight is not None,
+        design, tabulate, candidates, options, weight is not None, threads=threads, progress=progress, cancel=cancel
     )
 
 
@@ -171,15 +161,9 @@ def stepwise_entries(
     y: ArrayLike,
     cells: ArrayLike,
     candidates: Sequence[int],
+    options: StepwiseOptions | None = None,
     *,
-    families: Sequence[Family] = ("poisson", "nbii"),
     exposure: ArrayLike | None = None,
-    forced: Sequence[int] = (),
-    forced_factors: Sequence[int] = (),
-    forced_sign: bool = False,
-    exchange: bool = False,
-    alpha: float = 0.05,
-    max_steps: int = 200,
     threads: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -194,9 +178,10 @@ def stepwise_entries(
     y, cells : arrays of whole numbers, shape (n_rows,)
         Events in each cell of the row, and the number of cells it stands for.
     candidates : sequence of int
+    options : StepwiseOptions, optional
     exposure : array, shape (n_rows,), optional
         Exposure of each cell of the row.
-    families, forced, forced_factors, forced_sign, exchange, alpha, max_steps, threads, progress, cancel
+    threads, progress, cancel
         As for `stepwise`.
 
     Returns
@@ -213,11 +198,11 @@ def stepwise_entries(
     if codes.ndim != 2 or len(codes) != len(design.blocks):
         raise InputError(f"codes have shape {codes.shape}, expected ({len(design.blocks)}, rows): one line per block.")
     rows = Design(design.blocks, codes.shape[1])
-    events = check_counts(rows, y)
-    number = check_counts(rows, cells).astype(np.int64)
+    events = check_counts(rows.n_cells, y)
+    number = check_counts(rows.n_cells, cells).astype(np.int64)
     if (number == 0).any():
         raise InputError(f"row {int(np.argmin(number))} stands for 0 cells, expected at least 1.")
-    weight = check_exposure(rows, exposure, events)
+    weight = check_exposure(rows.n_cells, exposure, events)
 
     def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
         return CellTable.from_entries(design, codes, events, number, weight, columns, distinct=distinct)
@@ -226,17 +211,11 @@ def stepwise_entries(
         design,
         tabulate,
         candidates,
-        families=families,
-        forced=forced,
-        forced_factors=forced_factors,
-        forced_sign=forced_sign,
-        exchange=exchange,
-        alpha=alpha,
-        max_steps=max_steps,
+        options or StepwiseOptions(),
+        weight is not None,
         threads=threads,
         progress=progress,
         cancel=cancel,
-        has_exposure=weight is not None,
     )
 
 
@@ -244,29 +223,18 @@ def _stepwise(
     design: Design,
     tabulate: Callable[[Sequence[int], Distinct], CellTable],
     candidates: Sequence[int],
+    options: StepwiseOptions,
+    has_exposure: bool,
     *,
-    families: Sequence[Family],
-    forced: Sequence[int],
-    forced_factors: Sequence[int],
-    forced_sign: bool,
-    exchange: bool,
-    alpha: float,
-    max_steps: int,
     threads: int,
     progress: Callable[[str, int, int], None] | None,
     cancel: Callable[[], bool] | None,
-    has_exposure: bool,
 ) -> StepwiseResult:
     allowed = check_columns(design, candidates)
-    if not families or len(set(families)) < len(families) or not set(families) <= set(FAMILIES):
-        raise InputError(f"families is {tuple(families)}, expected some of {', '.join(FAMILIES)}, each once.")
-    if not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha is {alpha}, expected between 0 and 1, such as 0.05.")
-    if max_steps < 0:
-        raise InputError(f"max_steps is {max_steps}, expected at least 0.")
+    families = options.families
     if threads < 1:
         raise InputError(f"threads is {threads}, expected at least 1.")
-    rules = _rules(design, allowed, forced, forced_factors, forced_sign=forced_sign, exchange=exchange)
+    rules = _rules(design, allowed, options)
 
     def poll() -> None:
         if cancel is not None and cancel():
@@ -301,8 +269,8 @@ def _stepwise(
         taken = 0
         while True:
             report(taken)
-            if taken == max_steps:
-                notes.append(f"{family}: stopped after max_steps = {max_steps} steps, BIC could still fall.")
+            if taken == options.max_steps:
+                notes.append(f"{family}: stopped after max_steps = {taken} steps, BIC could still fall.")
                 break
             step = search.step()
             trace.append(step)
@@ -311,8 +279,8 @@ def _stepwise(
             taken += 1
         model = search.model(has_exposure=has_exposure)
         models[family] = model
-        exchanges[family] = () if exchange else search.exchanges()
-        flagged[family], more = _checks(model, alpha, rules)
+        exchanges[family] = () if options.exchange else search.exchanges()
+        flagged[family], more = _checks(model, options.alpha, rules)
         notes += more
     if progress is not None:
         progress("stepwise", len(families) * guess, len(families) * guess)
@@ -320,17 +288,9 @@ def _stepwise(
     return StepwiseResult(models[winner], models, null_bic, tuple(trace), flagged, tuple(notes), exchanges)
 
 
-def _rules(
-    design: Design,
-    candidates: Iterable[int],
-    forced: Sequence[int],
-    forced_factors: Sequence[int],
-    *,
-    forced_sign: bool,
-    exchange: bool,
-) -> Rules:
+def _rules(design: Design, candidates: Iterable[int], options: StepwiseOptions) -> Rules:
     """Check what is forced against the design and the candidates."""
-    columns = check_columns(design, forced)
+    columns, forced_factors = check_columns(design, options.forced), options.forced_factors
     factor = [v.factor for v in design.variables]
     held = [factor[j] for j in columns]
     for f in held:
@@ -348,7 +308,7 @@ def _rules(
             )
     if len(set(forced_factors)) < len(forced_factors):
         raise InputError(f"forced_factors {tuple(forced_factors)} name a factor twice.")
-    return Rules(tuple(allowed), columns, frozenset(forced_factors), forced_sign, exchange)
+    return Rules(tuple(allowed), columns, frozenset(forced_factors), options.forced_sign, options.exchange)
 
 
 def _checks(model: CountModel, alpha: float, rules: Rules) -> tuple[tuple[str, ...], list[str]]:

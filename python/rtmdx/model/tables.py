@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from rtmdx import _counts
+from rtmdx import _tables
 from rtmdx.model.design import Design, Variable
 from rtmdx.model.entries import Distinct, Entries
 
@@ -228,7 +228,7 @@ class CellTable:
     def _fill(self, node: Node, rows: Int, inside: NDArray[np.int64]) -> None:
         words = self.entries.words
         bins = (self._offsets, self._starts, self._variables)
-        _counts.sums_by_variable(node.order, node.begin, node.end, rows, words, self._weight, *bins, inside)
+        _tables.sums_by_variable(node.order, node.begin, node.end, rows, words, self._weight, *bins, inside)
 
     def _with_sums(self, node: Node) -> Node:
         if not self._fits(len(node.level)):
@@ -254,7 +254,7 @@ class CellTable:
     def _split(self, parent: Node, j: int) -> Node:
         word, member = self.entries.member(j)
         order, middle = np.empty_like(parent.order), np.empty_like(parent.begin)
-        _counts.partition_rows(parent.order, parent.begin, parent.end, self.entries.words, word, member, order, middle)
+        _tables.partition_rows(parent.order, parent.begin, parent.end, self.entries.words, word, member, order, middle)
         both = np.concatenate
         weight = self.inside(parent, j)
         total = both([parent.total - weight, weight])
@@ -290,7 +290,7 @@ class CellTable:
         word, member = self.entries.member(j)
         out = np.empty(len(node.level), np.int64)
         words = self.entries.words
-        _counts.sums_of_variable(node.order, node.begin, node.end, words, self._weight, word, member, out)
+        _tables.sums_of_variable(node.order, node.begin, node.end, words, self._weight, word, member, out)
         return out
 
     def _table(self, x: Float, pattern: Int, level: Int, weight: NDArray[np.int64]) -> CountTable:

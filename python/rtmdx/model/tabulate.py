@@ -15,7 +15,7 @@ from rtmdx.model.lanes import Amounts
 from rtmdx.model.rows import Layout, RowTable, exposure_unit
 from rtmdx.space.memory import require_bytes
 
-__all__ = ["check_exposure", "check_folds", "distinct_rows", "merge_tables", "tabulate"]
+__all__ = ["check_folds", "distinct_rows", "merge_tables", "tabulate"]
 
 Float = NDArray[np.float64]
 Codes = NDArray[np.uint8]
@@ -24,35 +24,6 @@ _CHUNK = 1 << 16  # cells whose codes are turned at a time
 _ROUNDED = 1e-6  # relative; cells whose exposure changes by more are counted
 _NO_GROUP = np.zeros(0, np.int32)
 _NO_AMOUNT = np.zeros(0, np.int64)
-
-
-def check_exposure(exposure: ArrayLike | None, counts: Float) -> Float | None:
-    """Return the exposure as float64, finite and >= 0, and > 0 where there are events.
-
-    Raises
-    ------
-    InputError
-        If it is anything else, naming the cell.
-    """
-    if exposure is None:
-        return None
-    e = np.asarray(exposure, dtype=np.float64)
-    if e.shape != counts.shape:
-        raise InputError(f"exposure has shape {e.shape}, expected {counts.shape}: one value per kept cell.")
-    good = np.isfinite(e) & (e >= 0)
-    if not good.all():
-        i = int(np.argmin(good))
-        raise InputError(f"exposure {e[i]} of cell {i} is not a finite number >= 0.")
-    bare = (e == 0) & (counts > 0)
-    if bare.any():
-        i = int(np.argmax(bare))
-        raise InputError(
-            f"cell {i} has {counts[i]:.0f} events but no exposure (offset -inf): they would be impossible.",
-            hint="Give the cell a positive exposure, or leave its events out.",
-        )
-    if not (e > 0).any():
-        raise InputError("exposure is 0 in every cell: there is nothing to fit.")
-    return e
 
 
 def check_folds(folds: ArrayLike, n_cells: int, n_folds: int | None = None) -> tuple[NDArray[np.int32], int]:
@@ -149,7 +120,7 @@ def tabulate(
     periods : tuple of arrays, optional
         Counts by part of the period, shape (k, n_cells), and each part's share of the exposure (k,).
     exposure : float64 array, shape (n_cells,), optional
-        Checked by `check_exposure`; cells of exposure 0 take no part.
+        Checked by `rtmdx.model.outcome.check_exposure`; cells of exposure 0 take no part.
     unit : float, optional
         Step the exposures are rounded to; give all tiles that of the whole (`exposure_unit`).
     poll : callable

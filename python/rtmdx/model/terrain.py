@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.model.design import Design
+from rtmdx.model.scores import Band, relative_risk_score, risk_bands
 from rtmdx.model.validity import Validity
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Cleaning, Events, Finding, RiskFactor
@@ -33,85 +34,6 @@ if TYPE_CHECKING:
     from rtmdx.space.exposure import Exposure
 
 __all__ = ["Band", "RiskTerrain", "relative_risk_score", "risk_bands"]
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A class of relative risk: ``lower <= RRS`` (and below the next band's lower).
-
-    Attributes
-    ----------
-    name : {"highest", "above average", "below average"}
-    lower : float
-        Smallest RRS of the band; 1 for the lowest.
-    n_cells, n_events : int
-    area_share, event_share : float
-        Shares of the kept cells and of the events; each sums to 1 over the bands (event shares
-        are NaN when there is no event).
-    """
-
-    name: str
-    lower: float
-    n_cells: int
-    n_events: int
-    area_share: float
-    event_share: float
-
-
-def relative_risk_score(model: CountModel, design: Design) -> NDArray[np.float64]:
-    """Return the relative risk score of each cell.
-
-    RRS = product of the RRVs present, that is exp(sum of sign x indicator x coefficient), divided
-    by its minimum over the cells so that the lowest cell is 1 (Caplan & Kennedy 2016; the scaling
-    when no cell is free of factors is ours). Where the model has an exposure it is risk per unit of exposure, so
-    exposure is not in it; a cell without exposure has the score its landscape gives.
-
-    Returns
-    -------
-    float64 array, shape (n_cells,)
-    """
-    eta = np.asarray(model.linear_predictor(design), dtype=np.float64)
-    score: NDArray[np.float64] = np.exp(eta - eta.min())
-    return score
-
-
-def risk_bands(score: NDArray[np.float64], counts: NDArray[np.integer[Any]]) -> tuple[tuple[Band, ...], str]:
-    """Classify cells as highest (RRS >= mean + 2 SD), above average (>= mean) and below average.
-
-    Where mean + 2 SD exceeds the maximum, the highest band falls back to the top 5 % of cells
-    (all cells tied with the last one included), and the note says so.
-
-    Returns
-    -------
-    bands : tuple of Band
-        Highest first. Shares of area sum to 1; so do shares of events.
-    note : str
-        How the highest band was set.
-    """
-    mean = float(score.mean())
-    sd = float(score.std(ddof=1)) if score.size > 1 else 0.0
-    cut = mean + 2 * sd
-    note = f"Highest: RRS >= mean + 2 SD = {cut:.3g}."
-    if sd == 0.0:
-        cut, note = np.inf, "All cells have the same score; no band is highest."
-    elif cut > score.max():
-        k = max(1, round(0.05 * score.size))
-        top = float(np.partition(score, score.size - k)[score.size - k])
-        note = (
-            f"Highest: mean + 2 SD = {cut:.3g} exceeds the maximum RRS {score.max():.3g}, so the top 5 % "
-            f"of cells with their ties: RRS >= {top:.3g}."
-        )
-        cut = top
-    middle = min(mean, cut)
-    members = [score >= cut, (score >= middle) & (score < cut), score < middle]
-    total = int(counts.sum())
-    bands = []
-    for name, lower, inside in zip(
-        ("highest", "above average", "below average"), (cut, middle, float(score.min())), members, strict=True
-    ):
-        n, events = int(inside.sum()), int(counts[inside].sum())
-        bands.append(Band(name, lower, n, events, n / score.size, events / total if total else np.nan))
-    return tuple(bands), note
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,55 +195,9 @@ class RiskTerrain:
         *absence* raises risk; ``presence_ratio`` = exp(sign x coefficient) is the change where present. With
         district-robust standard errors also robust_std_error, robust_p, robust_rrv_low and robust_rrv_high (95 %).
         """
-        import pandas as pd
+        from rtmdx.model.terrain_tables import model_table
 
-        model = self.model
-        low, high = np.asarray(model.rrv_interval(0.95)).T
-        robust = None if model.robust_standard_errors is None else np.asarray(model.rrv_interval(0.95, robust=True)).T
-        rows = []
-        k = len(model.variables)
-        errors, t, p = model.standard_errors[1 : k + 1], model.t_values[1 : k + 1], model.p_values[1 : k + 1]
-        for i, v in enumerate(model.variables):
-            factor = self.factors[v.factor]
-            rows.append(
-                {
-                    "factor": v.factor_name,
-                    "label": factor.label,
-                    "effect": factor.effect,
-                    "operationalization": v.operationalization,
-                    "influence": v.distance,
-                    "influence_blocks": v.distance / self.block_length,
-                    "coefficient": float(model.coefficients[i]),
-                    "rrv": float(model.rrv[i]),
-                    "rrv_low": float(low[i]),
-                    "rrv_high": float(high[i]),
-                    "presence_ratio": float(np.exp(v.sign * model.coefficients[i])),
-                    "std_error": float(errors[i]),
-                    "t": float(t[i]),
-                    "p": float(p[i]),
-                    "cells": v.support,
-                    "variable": v.name,
-                    **({} if robust is None else self._robust_columns(i, robust)),
-                }
-            )
-        columns = [
-            "factor", "label", "effect", "operationalization", "influence", "influence_blocks", "coefficient",
-            "rrv", "rrv_low", "rrv_high", "presence_ratio", "std_error", "t", "p", "cells", "variable",
-        ]  # fmt: skip
-        if robust is not None:
-            columns += ["robust_std_error", "robust_p", "robust_rrv_low", "robust_rrv_high"]
-        return pd.DataFrame(rows, columns=columns).sort_values("rrv", ascending=False, ignore_index=True)
-
-    def _robust_columns(self, i: int, limits: NDArray[np.float64]) -> dict[str, float]:
-        errors, p = self.model.robust_standard_errors, self.model.robust_p_values
-        assert errors is not None
-        assert p is not None
-        return {
-            "robust_std_error": float(errors[1 + i]),
-            "robust_p": float(p[1 + i]),
-            "robust_rrv_low": float(limits[0][i]),
-            "robust_rrv_high": float(limits[1][i]),
-        }
+        return model_table(self)
 
     @property
     def band_index(self) -> NDArray[np.uint8]:
@@ -334,27 +210,9 @@ class RiskTerrain:
     @property
     def cells(self) -> gpd.GeoDataFrame:
         """One square polygon per kept cell: count, score, expected, band, posterior with limits, ranks, 0/1 columns."""
-        import geopandas as gpd
-        import shapely
+        from rtmdx.model.terrain_tables import cell_polygons
 
-        rows, cols = self.grid.rows_cols
-        size = self.grid.cell_size
-        west, north = self.grid.x_min + cols * size, self.grid.y_max - rows * size
-        band = np.array([b.name for b in self.bands], dtype=object)[self.band_index]
-        data: dict[str, Any] = {
-            "cell": np.arange(self.grid.n_cells),
-            "row": rows,
-            "col": cols,
-            "count": self.counts,
-            "score": self.score_cells,
-            "expected": self.expected_cells,
-            "band": band,
-        }
-        data |= self.exposure_columns | self.posterior_columns | self.rank_columns
-        for column, v in zip(self.model.columns, self.model.variables, strict=True):
-            data[v.name] = self.design.indicator(column)
-        boxes = shapely.box(west, north - size, west + size, north)
-        return gpd.GeoDataFrame(data, geometry=boxes, crs=self.grid.crs)
+        return cell_polygons(self)
 
     @property
     def exposure_columns(self) -> dict[str, NDArray[np.float64]]:

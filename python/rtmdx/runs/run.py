@@ -16,8 +16,9 @@ from rtmdx.errors import Cancelled, InputError
 from rtmdx.model.culling import cull
 from rtmdx.model.design import Design, barely_varying, build_design
 from rtmdx.model.families import with_clusters
+from rtmdx.model.scores import relative_risk_score, risk_bands
 from rtmdx.model.stepwise import StepwiseResult, stepwise
-from rtmdx.model.terrain import RiskTerrain, relative_risk_score, risk_bands
+from rtmdx.model.terrain import RiskTerrain
 from rtmdx.model.validity import Validity, validity
 from rtmdx.runs.diagnose import diagnosed, require_diagnostics
 from rtmdx.runs.estimate import Estimate, available_memory, estimate_run, require_memory

@@ -13,7 +13,7 @@ from rtmdx.errors import Cancelled
 from rtmdx.space.arguments import native_grid
 from rtmdx.space.features import Features
 from rtmdx.space.memory import available_memory
-from rtmdx.space.zonal import _zone_offsets
+from rtmdx.space.zonal import zone_offsets
 
 if TYPE_CHECKING:
     from rtmdx.space.grid import Grid
@@ -67,7 +67,7 @@ def _engine_cover(
     from rtmdx import _engine
 
     features = Features.from_geometries(shapes)
-    offsets = _zone_offsets(features, kind)
+    offsets = zone_offsets(features, kind)
     if one_zone:
         offsets = offsets[[0, -1]].copy()
     zone, cell, amount, _, _ = _engine.coverage(

@@ -14,7 +14,7 @@ from rtmdx.errors import InputError
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame, Window, window_of
 from rtmdx.space.memory import require_bytes
-from rtmdx.space.values import named, number, whole
+from rtmdx.space.values import as_dtype, named, number, whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,10 +86,7 @@ def output(out: NDArray[Any] | None, dtype: Any, shape: tuple[int, ...]) -> NDAr
 
 def dtype_in(dtype: Any) -> np.dtype[Any]:
     """Return the dtype of a raster to make: float32 or float64."""
-    try:
-        kind: np.dtype[Any] | None = None if dtype is None else np.dtype(dtype)  # None would be float64
-    except (TypeError, ValueError, SyntaxError):
-        kind = None
+    kind = as_dtype(dtype)
     if kind is None or kind not in (np.float32, np.float64):
         raise InputError(f"dtype: found {named(dtype)}, expected float32 or float64.")
     return kind

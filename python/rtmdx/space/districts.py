@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.space.layers import ALL_ROWS, Cleaning, Finding, Selection, _drop_missing, _mend
+from rtmdx.space.cleaning import Cleaning, select_polygons, usable_shapes
 from rtmdx.space.readers import require_field
-from rtmdx.space.selection import count_dropped, select_rows
+from rtmdx.space.selection import ALL_ROWS, Finding, Selection
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -75,19 +75,12 @@ class Districts:
             Not polygons, an unknown field, a district without a name, or no cell in any district.
         """
         what = f"districts ({source})"
-        selected = select_rows(frame, selection, what, total)
-        kept, dropped = _drop_missing(selected.frame, selected.dropped)
-        if not len(kept):
-            raise InputError(f"{what}: has no geometry.", hint="Give the polygons of two or more districts.")
-        kinds = sorted(set(kept.geom_type) - {"Polygon", "MultiPolygon"})
-        if kinds:
-            raise InputError(f"{what}: must be polygons, found {', '.join(kinds)}.")
-        titles = _titles(kept, field, what)
-        shapes, mended = _mend(kept.to_crs(grid.crs).geometry.to_numpy())
-        finite = np.asarray(np.isfinite(_bounds(shapes)).all(axis=1), dtype=np.bool_)
-        count_dropped(dropped, "coordinates not finite", ~finite)
-        shapes = shapes[finite]
-        titles = [t for t, good in zip(titles, finite, strict=True) if good]
+        hint = "Give the polygons of two or more districts."
+        selected = select_polygons(frame, selection, what, total, hint=hint)
+        dropped = selected.dropped
+        titles = _titles(selected.frame, field, what)
+        shapes, kept, mended = usable_shapes(selected.frame, grid.crs, what, dropped)
+        titles = [t for t, good in zip(titles, kept, strict=True) if good]
         names = tuple(dict.fromkeys(titles))
         if len(names) < 2:
             found = f"one district ({names[0]!r})" if names else "no usable polygon"
@@ -129,13 +122,6 @@ def _titles(frame: gpd.GeoDataFrame, field: str | None, what: str) -> list[str]:
     return [str(v).strip() for v in column]
 
 
-def _bounds(shapes: NDArray[np.object_]) -> NDArray[np.float64]:
-    import shapely
-
-    out: NDArray[np.float64] = shapely.bounds(shapes)
-    return out
-
-
 def _rows_of_cells(shapes: NDArray[np.object_], of_row: NDArray[np.int32], grid: Grid) -> tuple[NDArray[np.intp], int]:
     """Return the polygon of each kept cell (-1: none), and how many cells lie in two districts."""
     import shapely
@@ -144,7 +130,7 @@ def _rows_of_cells(shapes: NDArray[np.object_], of_row: NDArray[np.int32], grid:
     size = grid.cell_size
     found = np.full(grid.shape, -1, dtype=np.int32)
     twice = np.zeros(grid.shape, dtype=np.bool_)
-    for i, (shape, (west, south, east, north)) in enumerate(zip(shapes, _bounds(shapes), strict=True)):
+    for i, (shape, (west, south, east, north)) in enumerate(zip(shapes, shapely.bounds(shapes), strict=True)):
         top, bottom = max(0, math.floor((grid.y_max - north) / size)), min(rows, math.ceil((grid.y_max - south) / size))
         left, right = max(0, math.floor((west - grid.x_min) / size)), min(cols, math.ceil((east - grid.x_min) / size))
         if top >= bottom or left >= right:

@@ -13,7 +13,8 @@ from rtmdx.space.arguments import Cancel, native_grid
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.memory import require_bytes
-from rtmdx.space.values import choice, named
+from rtmdx.space.parts import take_apart
+from rtmdx.space.values import as_array, choice, named
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -134,11 +135,8 @@ def _union(area: Any, frame: Frame) -> BaseGeometry:
             f"area: is in {crs.to_string()}, the grid in {frame.crs.to_string()}.",
             hint="Reproject it first: area.to_crs(grid.crs).",
         )
-    shapes = getattr(area, "geometry", area)
-    try:
-        shapes = np.atleast_1d(np.asarray(shapes, dtype=object))
-    except (TypeError, ValueError, NotImplementedError):
-        shapes = np.array([None])
+    given = as_array(getattr(area, "geometry", area), object)
+    shapes = np.array([None]) if given is None else np.atleast_1d(given)
     if not np.all(shapely.is_geometry(shapes)) or not np.isin(shapely.get_type_id(shapes), (3, 6)).all():
         raise InputError(
             f"area: found {named(area)}, expected a polygon, a StudyArea, or a GeoSeries or GeoDataFrame of polygons."
@@ -188,12 +186,7 @@ def _of_dimension(cut: NDArray[Any], dimension: int) -> NDArray[Any]:
     """Keep the lines (1) or polygons (2) of each geometry, one geometry each; what only touches is dropped."""
     import shapely
 
-    parts, owner = shapely.get_parts(cut, return_index=True)
-    deeper = shapely.get_type_id(parts) >= 4
-    while deeper.any():
-        parts, inner = shapely.get_parts(parts, return_index=True)
-        owner = owner[inner]
-        deeper = shapely.get_type_id(parts) >= 4
+    parts, owner = take_apart(cut, np.arange(len(cut)))
     keep = shapely.get_dimensions(parts) == dimension
     make = shapely.multilinestrings if dimension == 1 else shapely.multipolygons
     out = np.full(len(cut), shapely.MultiPolygon(), dtype=object)

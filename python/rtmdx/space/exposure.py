@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from rtmdx.errors import InputError
 from rtmdx.space.amounts import areas, counts, covered, lengths, spread, touching
 from rtmdx.space.arguments import Cancel, run_arguments
-from rtmdx.space.layers import ALL_ROWS, Cleaning, Finding, StudyArea, _drop_missing, _mend, _require_crs, _stray
+from rtmdx.space.cleaning import Cleaning
+from rtmdx.space.exposure_rows import clean_rows, require_amounts
+from rtmdx.space.layers import StudyArea
 from rtmdx.space.pixels import pixel_blocks
-from rtmdx.space.readers import require_field
-from rtmdx.space.selection import Selection, count_dropped, select_rows
+from rtmdx.space.selection import ALL_ROWS, Finding, Selection
 from rtmdx.space.values import choice
 
 if TYPE_CHECKING:
@@ -36,12 +37,6 @@ Shapes = NDArray[np.object_]
 Measure = Literal["length", "area", "count", "polygons", "raster"]
 """What of a layer makes the exposure."""
 
-_KINDS = {
-    "length": ("lines", {"LineString", "MultiLineString", "LinearRing"}),
-    "area": ("polygons", {"Polygon", "MultiPolygon"}),
-    "polygons": ("polygons", {"Polygon", "MultiPolygon"}),
-    "count": ("points", {"Point", "MultiPoint"}),
-}
 _FLOOR_SHARE = 0.1  # of the median exposure: the floor where none is given
 
 
@@ -202,11 +197,11 @@ class Exposure:
         if field is not None and measure not in ("polygons", "count"):
             raise InputError(f"exposure: a {measure} takes no field, found {field!r}.", hint="Leave it out.")
         what = f"exposure ({source})"
-        rows = _clean(frame, grid, measure, field, selection, what, total)
+        rows = clean_rows(frame, grid, measure, field, selection, what, total)
         shapes, values = rows.shapes, rows.values
         inside = touching(area, shapes)
         if values is not None:
-            _require_amounts(values[inside], rows.index[inside], field, what)
+            require_amounts(values[inside], rows.index[inside], field, what)
             values = np.where(np.isfinite(values) & (values >= 0), values, 0.0)  # codes far away stand for no amount
         if measure == "length":
             cells, outside = lengths(shapes, inside, grid, area, how)
@@ -301,88 +296,6 @@ _METHODS = {
     "raster sum": "each pixel's value spread evenly over its outline, by exact coverage",
     "raster mean": "mean of the pixels that have a value, weighted by the area they share with the cell",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    shapes: Shapes
-    values: Float | None
-    index: NDArray[np.int64]
-    read: int
-    dropped: dict[str, int]
-    mended: int
-    findings: tuple[Finding, ...]
-
-
-def _clean(
-    frame: gpd.GeoDataFrame,
-    grid: Grid,
-    measure: str,
-    field: str | None,
-    selection: Selection,
-    what: str,
-    total: int | None,
-) -> _Rows:
-    """Select rows, check their kind, bring them into the grid's CRS and mend them; values stay beside them."""
-    import pandas as pd
-    import shapely
-
-    selected = select_rows(frame, selection, what, total)
-    kept, dropped = _drop_missing(selected.frame, selected.dropped)
-    if not len(kept):
-        raise InputError(f"{what}: has no geometry left of {selected.read} rows read.", hint="Check its filter.")
-    wanted, kinds = _KINDS[measure]
-    other = sorted(set(kept.geom_type) - kinds)
-    if other:
-        raise InputError(
-            f"{what}: measure {measure!r} takes {wanted}, found {', '.join(other)}.",
-            hint="Points are counted (count), lines measured (length), polygons too (area, or polygons with a field).",
-        )
-    _require_crs(kept, what)
-    values = None
-    if field is not None:
-        require_field(kept, field, what)
-        parts = shapely.get_num_geometries(kept.geometry.to_numpy())
-        if wanted == "points" and (parts > 1).any():
-            i = int(np.argmax(parts > 1))
-            raise InputError(
-                f"{what}: row {kept.index[i] + 1} is a MultiPoint of {parts[i]} points with one value of {field!r}.",
-                hint="Explode the layer to single points.",
-            )
-        numbers = pd.to_numeric(kept[field], errors="coerce")
-        values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    given = shapely.force_2d(kept.geometry.to_numpy())
-    xy, owner = shapely.get_coordinates(given, return_index=True)
-    finite = np.ones(len(given), dtype=np.bool_)
-    finite[owner[~np.isfinite(xy).all(axis=1)]] = False
-    shapes = np.full(len(given), None, dtype=object)
-    shapes[finite] = kept[finite].to_crs(grid.crs).geometry.to_numpy()
-    finite[finite] = np.isfinite(shapely.bounds(shapes[finite])).all(axis=1)
-    count_dropped(dropped, "coordinates not finite", ~finite)
-    shapes, mended = _mend(shapes[finite])
-    index = kept.index.to_numpy()[finite]
-    values = None if values is None else values[finite]
-    if wanted == "polygons":
-        sized = shapely.area(shapes) > 0
-        count_dropped(dropped, "no area", ~sized)
-        shapes, index, values = shapes[sized], index[sized], None if values is None else values[sized]
-    if not len(shapes):
-        raise InputError(f"{what}: no usable feature is left of {selected.read} rows read.", hint="Check the layer.")
-    at = shapely.get_coordinates(shapely.point_on_surface(shapes))
-    stray = _stray(at[:, 0], at[:, 1], at, grid, what, "features") if measure == "count" else []
-    return _Rows(shapes, values, index, selected.read, dropped, mended, (*selected.findings, *stray))
-
-
-def _require_amounts(values: Float, index: NDArray[np.int64], field: str | None, what: str) -> None:
-    bad = ~(np.isfinite(values) & (values >= 0))
-    if bad.any():
-        i = int(np.argmax(bad))
-        found = "missing or no number" if np.isnan(values[i]) else f"{values[i]:g}"
-        raise InputError(
-            f"{what}: {int(bad.sum()):,} of {len(values):,} values of {field!r} in the study area are missing, "
-            f"negative or not finite; the first, in row {index[i] + 1}, is {found}.",
-            hint="Mend them, or leave these rows out with a filter.",
-        )
 
 
 def _require_pixels(values: Float, what: str) -> None:

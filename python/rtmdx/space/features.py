@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import CRSError, InputError
-from rtmdx.space.values import crs_in, named, reals, whole_numbers
+from rtmdx.space.parts import mend_polygons, offsets, require_finite, simple_parts
+from rtmdx.space.values import crs_in, crs_name, reals, whole_numbers
 
 if TYPE_CHECKING:
     import pyproj
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Features"]
 
-_FARTHEST = 1e100  # a coordinate beyond is no place; its square would leave double precision
 _NO_XY = np.empty((0, 2))
 _NO_OFFSETS = np.zeros(1, dtype=np.int64)
 _NO_INDEX = np.empty(0, dtype=np.int64)
@@ -170,11 +170,11 @@ class Features:
             crs=_crs(crs),
         )
         made.native()  # checks the offsets
-        _require_finite(made.points, made.point_source, None)
+        require_finite(made.points, made.point_source, None)
         line = np.repeat(made.line_source, np.diff(made.line_offsets))
-        _require_finite(made.line_xy, line, None)
+        require_finite(made.line_xy, line, None)
         polygon = np.repeat(made.polygon_source, np.diff(made.ring_offsets[made.polygon_offsets]))
-        _require_finite(made.ring_xy, polygon, None)
+        require_finite(made.ring_xy, polygon, None)
         return made
 
     @classmethod
@@ -198,49 +198,11 @@ class Features:
         """
         import shapely
 
-        labels: Any = None
-        if hasattr(geometries, "geometry") and hasattr(geometries, "crs"):  # GeoSeries, GeoDataFrame
-            labels = geometries.index
-            geometries = geometries.geometry.array
-        elif isinstance(geometries, shapely.Geometry) or geometries is None:
-            geometries = [geometries]
-        elif not isinstance(geometries, Iterable) or isinstance(geometries, (str, bytes, Mapping)):
-            raise InputError(
-                f"features: found {named(geometries)}, expected geometries.",
-                hint="Give a GeoSeries, a GeoDataFrame, shapely geometries or an (n, 2) array.",
-            )
-        crs = getattr(geometries, "crs", None) or crs  # a GeometryArray brings its own too
-        try:
-            parts = np.fromiter(geometries, dtype=object)
-        except TypeError as error:  # an array without dimensions, among others
-            raise InputError(f"features: found {named(geometries)}, expected geometries ({error}).") from error
-        is_geometry = np.asarray(shapely.is_geometry(parts))
-        missing = np.asarray(shapely.is_missing(parts))
-        if not np.all(is_geometry | missing):
-            at = int(np.argmin(is_geometry | missing))
-            raise InputError(
-                f"{_name(at, labels)}: found {named(parts[at])}, expected a geometry.",
-                hint="Give shapely geometries, None where there is none, or an (n, 2) array of points.",
-            )
-        n_input = len(parts)
-        source = np.flatnonzero(~missing & ~shapely.is_empty(parts)).astype(np.int64)
-        n_dropped = n_input - len(source)
-        parts, source = _take_apart(parts[source], source)
-
+        given = simple_parts(geometries, crs)
+        parts, source = given.parts, given.source
         kind = shapely.get_type_id(parts)
-        if kind.size and kind.max() > 3:
-            at = int(np.argmax(kind > 3))
-            raise InputError(
-                f"{_name(int(source[at]), labels)}: has the type {parts[at].geom_type}, "
-                "expected points, lines or polygons.",
-                hint="Turn curves into lines first.",
-            )
-        xy, owner = shapely.get_coordinates(parts, return_index=True)
-        _require_finite(xy, source[owner], labels)
-
         is_polygon = kind == 3
-        polygons, polygon_source = parts[is_polygon], source[is_polygon]
-        polygons, polygon_source, n_repaired = _mend(polygons, polygon_source)
+        polygons, polygon_source, n_repaired = mend_polygons(parts[is_polygon], source[is_polygon])
         rings, ring_polygon = shapely.get_rings(polygons, return_index=True)
         ring_xy, vertex_ring = shapely.get_coordinates(rings, return_index=True)
         is_line = (kind == 1) | (kind == 2)
@@ -249,17 +211,17 @@ class Features:
         return cls(
             points=shapely.get_coordinates(parts[is_point]),
             line_xy=line_xy,
-            line_offsets=_offsets(vertex_line, int(np.count_nonzero(is_line))),
+            line_offsets=offsets(vertex_line, int(np.count_nonzero(is_line))),
             ring_xy=ring_xy,
-            ring_offsets=_offsets(vertex_ring, len(rings)),
-            polygon_offsets=_offsets(ring_polygon, len(polygons)),
+            ring_offsets=offsets(vertex_ring, len(rings)),
+            polygon_offsets=offsets(ring_polygon, len(polygons)),
             point_source=source[is_point],
             line_source=source[is_line],
             polygon_source=polygon_source,
-            n_input=n_input,
-            n_dropped=n_dropped,
+            n_input=given.n_input,
+            n_dropped=given.n_dropped,
             n_repaired=n_repaired,
-            crs=_crs(crs),
+            crs=_crs(given.crs),
         )
 
     @classmethod
@@ -279,7 +241,7 @@ class Features:
         """Raise a CRSError if the features are known to be in another CRS than `crs`."""
         if self.crs is not None and crs is not None and not self.crs.equals(crs, ignore_axis_order=True):
             raise CRSError(
-                f"features: are in {_crs_name(self.crs)}, the grid is in {_crs_name(crs)}.",
+                f"features: are in {crs_name(self.crs)}, the grid is in {crs_name(crs)}.",
                 hint="Reproject them first: features.to_crs(grid.crs).",
             )
 
@@ -363,62 +325,3 @@ def _cuts(value: ArrayLike, name: str) -> NDArray[np.int64]:
 
 def _crs(crs: Any) -> pyproj.CRS | None:
     return None if crs is None else crs_in(crs, "features")
-
-
-def _crs_name(crs: Any) -> str:
-    return str(crs.to_string() if hasattr(crs, "to_string") and crs.to_epsg() else getattr(crs, "name", crs))
-
-
-def _name(position: int, labels: Any) -> str:
-    if labels is None or labels[position] == position:
-        return f"feature {position}"
-    return f"feature {position} (index {labels[position]!r})"
-
-
-def _require_finite(xy: NDArray[np.float64], source: NDArray[np.int64], labels: Any) -> None:
-    with np.errstate(invalid="ignore"):
-        finite = (np.abs(xy) <= _FARTHEST).all(axis=1)
-    if not finite.all():
-        at = int(np.argmin(finite))
-        more = len(np.unique(source[~finite])) - 1
-        raise InputError(
-            f"{_name(int(source[at]), labels)}: has the coordinate ({xy[at, 0]}, {xy[at, 1]}), "
-            "expected finite numbers" + (f"; so do {more:,} more features." if more else "."),
-            hint="Drop or mend the feature.",
-        )
-
-
-def _take_apart(parts: NDArray[Any], source: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Split multi-part geometries and collections, however nested, and drop empty members."""
-    import shapely
-
-    while True:
-        kind = shapely.get_type_id(parts)
-        if not np.any((kind >= 4) & (kind <= 7)):
-            break
-        parts, owner = shapely.get_parts(parts, return_index=True)
-        source = source[owner]
-    full = ~shapely.is_empty(parts)
-    return parts[full], source[full]
-
-
-def _mend(polygons: NDArray[Any], source: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64], int]:
-    """Make polygons valid (even-odd, the engine's rule); pieces without area are no polygons."""
-    import shapely
-
-    bad = ~shapely.is_valid(polygons)
-    if not bad.any():
-        return polygons, source, 0
-    n_repaired = len(np.unique(source[bad]))
-    mended = polygons.copy()
-    mended[bad] = shapely.make_valid(polygons[bad])
-    parts, owner = _take_apart(mended, np.arange(len(mended)))
-    areal = shapely.get_type_id(parts) == 3
-    return parts[areal], source[owner[areal]], n_repaired
-
-
-def _offsets(owner: NDArray[np.intp], n: int) -> NDArray[np.int64]:
-    """Turn the owner of each item, sorted, into offsets, shape (n + 1,)."""
-    out = np.zeros(n + 1, dtype=np.int64)
-    np.cumsum(np.bincount(owner, minlength=n), out=out[1:])
-    return out

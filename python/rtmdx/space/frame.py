@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import CRSError, InputError
-from rtmdx.space.values import crs_in, named, number, reals, text, whole
+from rtmdx.space.values import crs_in, crs_name, named, number, reals, text, whole
 
 if TYPE_CHECKING:
     import pyproj
@@ -221,7 +221,7 @@ class Frame:
     def __repr__(self) -> str:
         rows, cols = self.shape
         size = f"{self.dx:g}" if self.dx == self.dy else f"{self.dx:g} x {self.dy:g}"
-        return f"{type(self).__name__}({rows} x {cols}, cell {size} {self.symbol}, {_crs_name(self.crs)})"
+        return f"{type(self).__name__}({rows} x {cols}, cell {size} {self.symbol}, {crs_name(self.crs)})"
 
 
 def unit_symbol(name: str) -> str:
@@ -284,7 +284,3 @@ def window_of(window: Any, shape: tuple[int, int]) -> Window:
             hint="A window is first row, first column, number of rows, number of columns.",
         )
     return row, col, height, width
-
-
-def _crs_name(crs: pyproj.CRS) -> str:
-    return crs.to_string() if crs.to_epsg() else str(crs.name)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import InputError, MemoryLimitError
-from rtmdx.space.frame import Frame, _crs_name, require_projected, unit_symbol
-from rtmdx.space.values import choice, crs_in, named, number, reals, whole
+from rtmdx.space.frame import Frame, require_projected, unit_symbol
+from rtmdx.space.values import array_in, choice, crs_in, crs_name, named, number, reals, whole
 
 __all__ = ["Grid"]
 
@@ -186,7 +186,7 @@ class Grid(Frame):
 
     def to_raster(self, values: ArrayLike, fill: Any = np.nan) -> NDArray[Any]:
         """Spread per-cell values, shape (n_cells,), over the raster, shape (rows, cols)."""
-        values = _plain(values, "values")
+        values = array_in(values, "values", "an array")
         if values.shape != (self.n_cells,):
             raise InputError(f"values have shape {values.shape}, expected ({self.n_cells},), one per kept cell.")
         try:
@@ -203,7 +203,7 @@ class Grid(Frame):
 
     def to_cells(self, raster: ArrayLike) -> NDArray[Any]:
         """Return the kept cells of a raster, shape (rows, cols), as shape (n_cells,), row-major."""
-        raster = _plain(raster, "raster")
+        raster = array_in(raster, "raster", "an array")
         if raster.shape != self.shape:
             raise InputError(f"raster has shape {raster.shape}, expected {self.shape}, the grid's.")
         return raster[self.mask]
@@ -211,14 +211,7 @@ class Grid(Frame):
     def __repr__(self) -> str:
         rows, cols = self.shape
         kept = f"{self.n_cells:,} cells kept, cell {self.cell_size:g} {self.symbol}"
-        return f"Grid({rows} x {cols}, {kept}, {_crs_name(self.crs)})"
-
-
-def _plain(values: ArrayLike, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError, NotImplementedError):
-        raise InputError(f"{name}: found {named(values)}, expected an array.") from None
+        return f"Grid({rows} x {cols}, {kept}, {crs_name(self.crs)})"
 
 
 def _cover(area: Any, x_min: float, y_max: float, size: float, rows: int, cols: int, rule: str) -> NDArray[np.bool_]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.errors import FileError, InputError, MissingDependencyError
+from rtmdx.errors import InputError
 from rtmdx.space.arguments import frame_in
+from rtmdx.space.cleaning import Cleaning, clean_shapes
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame
-from rtmdx.space.layers import ALL_ROWS, Cleaning, Finding, clean_shapes
-from rtmdx.space.selection import Selection
+from rtmdx.space.raster_files import open_raster
+from rtmdx.space.selection import ALL_ROWS, Finding, Selection
 from rtmdx.space.values import named, text
 
 if TYPE_CHECKING:
@@ -122,34 +123,23 @@ def read_friction(path: Path, frame: Frame) -> NDArray[np.float64]:
     InputError
         A friction of 0 or less, or no cell of the frame has one.
     """
-    try:
-        import rasterio
-        from rasterio.enums import Resampling
-        from rasterio.errors import RasterioError
-        from rasterio.vrt import WarpedVRT
-    except ImportError:
-        raise MissingDependencyError(
-            "reading a friction raster needs rasterio.", hint="pip install 'rtmdx[raster]'"
-        ) from None
     rows, cols = frame_in(frame).shape
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"friction: found {named(path)}, expected the path of a raster file.")
-    try:
-        with rasterio.open(path) as source:
-            if source.crs is None:
-                raise FileError(f"friction {path}: names no CRS.", hint="Assign one, for example with gdal_edit.")
-            with WarpedVRT(
-                source,
-                crs=frame.crs.to_wkt(),
-                transform=frame.transform,
-                width=cols,
-                height=rows,
-                resampling=Resampling.nearest,
-            ) as warped:
-                band = warped.read(1, masked=True)
-                place = warped.dataset_mask() != 0
-    except (RasterioError, OSError) as error:
-        raise FileError(f"friction {path}: cannot be read as a raster: {error}.", hint="Check the path.") from None
+    with open_raster(path, f"friction {path}:", "a friction raster") as source:
+        from rasterio.enums import Resampling
+        from rasterio.vrt import WarpedVRT
+
+        with WarpedVRT(
+            source,
+            crs=frame.crs.to_wkt(),
+            transform=frame.transform,
+            width=cols,
+            height=rows,
+            resampling=Resampling.nearest,
+        ) as warped:
+            band = warped.read(1, masked=True)
+            place = warped.dataset_mask() != 0
     values: NDArray[np.float64] = np.where(place, np.ma.filled(band.astype(np.float64), np.nan), np.nan)
     bad = values <= 0
     if bad.any():

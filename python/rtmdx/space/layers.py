@@ -1,18 +1,28 @@
-"""Events and risk factors: cleaned geometry in the study area's CRS, with a record of what was dropped."""
+"""Study area, events and risk factors, cleaned and in the study area's CRS."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.errors import CRSError, InputError
-from rtmdx.space.selection import Finding, Selection, count_dropped, select_rows
+from rtmdx.errors import InputError
+from rtmdx.space.cleaning import (
+    Cleaning,
+    clean_shapes,
+    mend,
+    require_crs,
+    require_grid,
+    require_single_points,
+    select_polygons,
+    select_shapes,
+    stray_features,
+)
+from rtmdx.space.selection import ALL_ROWS, Finding, Selection, count_dropped
 from rtmdx.space.values import named, number, text
 
 if TYPE_CHECKING:
@@ -21,35 +31,7 @@ if TYPE_CHECKING:
 
     from rtmdx.space.grid import Grid
 
-__all__ = ["ALL_ROWS", "Cleaning", "Events", "Finding", "RiskFactor", "Selection", "StudyArea", "frame_digest"]
-
-ALL_ROWS = Selection()
-
-
-@dataclass(frozen=True, slots=True)
-class Cleaning:
-    """What came in, what was kept and why the rest was dropped; ``read = kept + sum(dropped)``.
-
-    Attributes
-    ----------
-    source : str
-        File and layer, or "memory".
-    digest : str
-        SHA-256 of the content.
-    read, kept : int
-        Rows.
-    dropped : mapping of str to int
-        Rows by reason, in the order the checks were made.
-    mended : int
-        Invalid geometries that were repaired (kept).
-    """
-
-    source: str
-    digest: str
-    read: int
-    kept: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    mended: int = 0
+__all__ = ["Cleaning", "Events", "Finding", "RiskFactor", "Selection", "StudyArea", "frame_digest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,18 +62,12 @@ class StudyArea:
         import shapely
 
         what = f"study area ({source})"
-        selected = select_rows(frame, selection, what, total)
-        geometry, dropped = _drop_missing(selected.frame, selected.dropped)
-        if not len(geometry):
-            raise InputError(f"{what}: has no geometry.", hint="Give one or more polygons.")
-        kinds = sorted(set(geometry.geom_type) - {"Polygon", "MultiPolygon"})
-        if kinds:
-            raise InputError(f"{what}: must be polygons, found {', '.join(kinds)}.")
-        shapes, mended = _mend(geometry.geometry.to_numpy())
+        selected = select_polygons(frame, selection, what, total, hint="Give one or more polygons.")
+        shapes, mended = mend(selected.frame.geometry.to_numpy())
         union = shapely.union_all(shapes)
         parts = shapely.get_parts(union)
         union = shapely.multipolygons(parts[shapely.get_type_id(parts) == 3])
-        cleaning = Cleaning(source, digest, selected.read, len(geometry), dropped, mended)
+        cleaning = Cleaning(source, digest, selected.read, len(shapes), selected.dropped, mended)
         return cls(union, frame.crs, cleaning)
 
 
@@ -174,29 +150,21 @@ class Events:
         import shapely
 
         what = f"{text(role, 'role')} {text(name, 'name')!r} ({source})"
-        _require_grid(grid, what)
+        require_grid(grid, what)
         if not isinstance(area, StudyArea):
             raise InputError(f"{what}: area: found {named(area)}, expected a StudyArea.")
-        selected = select_rows(frame, selection, what, total)
-        read = selected.read
-        frame, dropped = _drop_missing(selected.frame, selected.dropped)
+        selected = select_shapes(frame, selection, what, total)
+        frame, read, dropped = selected.frame, selected.read, selected.dropped
         kinds = sorted(set(frame.geom_type) - {"Point", "MultiPoint"})
         if kinds:
             raise InputError(f"{what}: events must be points, found {', '.join(kinds)}.", hint="Use their centroids.")
-        _require_crs(frame, what)
-        shapes = frame.geometry.to_numpy()
-        parts = shapely.get_num_geometries(shapes)
-        if (parts > 1).any():
-            i = int(np.argmax(parts > 1))
-            raise InputError(
-                f"{what}: row {frame.index[i] + 1} is a MultiPoint of {parts[i]} points; an event is one point.",
-                hint="Explode the layer to single points.",
-            )
-        raw = shapely.get_coordinates(shapes)
+        require_crs(frame, what)
+        require_single_points(frame, what, "; an event is one point")
+        raw = shapely.get_coordinates(frame.geometry.to_numpy())
         x, y = _project(frame, grid.crs)
         finite = np.isfinite(x) & np.isfinite(y)
         findings = list(selected.findings)
-        findings += _stray(x[finite], y[finite], raw[finite], grid, what, "events")
+        findings += stray_features(x[finite], y[finite], raw[finite], grid, what, "events")
         count_dropped(dropped, "coordinates not finite", ~finite)
         inside = finite.copy()
         shapely.prepare(area.geometry)
@@ -312,65 +280,6 @@ class RiskFactor:
         )
 
 
-def clean_shapes(
-    frame: gpd.GeoDataFrame,
-    grid: Grid,
-    *,
-    what: str,
-    selection: Selection,
-    source: str,
-    digest: str,
-    total: int | None,
-) -> tuple[NDArray[np.object_], str, Cleaning, tuple[Finding, ...]]:
-    """Return a layer's usable geometries in the grid's CRS, their kind, what was dropped, and what looks odd.
-
-    Raises
-    ------
-    InputError
-        Unknown field, dates that do not parse, or no usable feature left.
-    """
-    import shapely
-
-    _require_grid(grid, what)
-    selected = select_rows(frame, selection, what, total)
-    read = selected.read
-    frame, dropped = _drop_missing(selected.frame, selected.dropped)
-    _require_crs(frame, what)
-    raw_shapes = frame.geometry.to_numpy()
-    raw_finite = np.array([np.isfinite(shapely.get_coordinates(g)).all() for g in raw_shapes], dtype=bool)
-    projected = frame[raw_finite].to_crs(grid.crs).geometry.to_numpy()
-    shapes, mended = _mend(projected)
-    bounds = shapely.bounds(shapes)
-    good = np.isfinite(bounds).all(axis=1)
-    finite = raw_finite.copy()
-    finite[raw_finite] = good
-    count_dropped(dropped, "coordinates not finite", ~finite)
-    shapes = shapes[good]
-    if not shapes.size:
-        reasons = "; ".join(f"{n} {reason}" for reason, n in dropped.items()) or "the layer is empty"
-        raise InputError(
-            f"{what}: no feature is left of {read} read ({reasons}).",
-            hint="Remove it from the study, or check its filter, dates and geometry.",
-        )
-    centre = shapely.get_coordinates(shapely.point_on_surface(shapes))
-    raw = shapely.get_coordinates(shapely.point_on_surface(raw_shapes[finite]))
-    findings = list(selected.findings)
-    findings += _stray(centre[:, 0], centre[:, 1], raw, grid, what, "features")
-    return shapes, _geometry_type(shapes), Cleaning(source, digest, read, shapes.size, dropped, mended), tuple(findings)
-
-
-def _require_grid(grid: Any, what: str) -> None:
-    from rtmdx.space.grid import Grid
-
-    if not isinstance(grid, Grid):
-        raise InputError(f"{what}: grid: found {named(grid)}, expected a Grid.", hint="Lay it with Grid.from_area.")
-
-
-def _require_crs(frame: gpd.GeoDataFrame, what: str) -> None:
-    if frame.crs is None:
-        raise CRSError(f"{what}: has no coordinate reference system.", hint="Set it: frame.set_crs(...).")
-
-
 def _distances_in(distances: Any, what: str) -> tuple[float, ...]:
     if not isinstance(distances, (list, tuple, np.ndarray)) or getattr(distances, "ndim", 1) == 0:
         raise InputError(f"{what}: distances: found {named(distances)}, expected a sequence of lengths.")
@@ -390,72 +299,12 @@ def frame_digest(frame: gpd.GeoDataFrame) -> str:
     return h.hexdigest()
 
 
-def _drop_missing(frame: gpd.GeoDataFrame, dropped: dict[str, int]) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
-    none = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
-    count_dropped(dropped, "no geometry", none)
-    return frame[~none], dropped
-
-
-def _mend(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:
-    """Repair invalid geometries; shapes that collapse keep the part of their own dimension."""
-    import shapely
-
-    shapes = shapely.force_2d(shapes)
-    bad = ~shapely.is_valid(shapes) & np.isfinite(shapely.bounds(shapes)).all(axis=1)
-    if bad.any():
-        shapes = shapes.copy()
-        shapes[bad] = [_own_dimension(g, m) for g, m in zip(shapes[bad], shapely.make_valid(shapes[bad]), strict=True)]
-    return shapes, int(np.count_nonzero(bad))
-
-
-def _own_dimension(original: Any, repaired: Any) -> Any:
-    """Drop the points and lines a repaired polygon sheds; a shape that collapses whole stays as it fell."""
-    import shapely
-
-    if repaired.geom_type != "GeometryCollection":
-        return repaired
-    parts = shapely.get_parts(repaired)
-    same = parts[shapely.get_dimensions(parts) == shapely.get_dimensions(original)]
-    return shapely.union_all(same) if same.size else repaired
-
-
 def _project(frame: gpd.GeoDataFrame, crs: pyproj.CRS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     moved = frame.geometry.to_crs(crs)
     import shapely
 
     xy = shapely.get_coordinates(moved.to_numpy())
     return xy[:, 0], xy[:, 1]
-
-
-def _geometry_type(shapes: NDArray[np.object_]) -> str:
-    import shapely
-
-    kinds = {0: "points", 4: "points", 1: "lines", 2: "lines", 5: "lines", 3: "polygons", 6: "polygons"}
-    found = {kinds.get(int(t), "mixed") for t in np.unique(shapely.get_type_id(shapes))}
-    return found.pop() if len(found) == 1 else "mixed"
-
-
-def _stray(
-    x: NDArray[np.float64], y: NDArray[np.float64], raw: NDArray[np.float64], grid: Grid, what: str, noun: str
-) -> list[Finding]:
-    """Find features farther from the area than ten times its size: null island, swapped axes."""
-    west, south, east, north = grid.bounds
-    size = max(east - west, north - south)
-    away = np.hypot(np.maximum(0, np.maximum(west - x, x - east)), np.maximum(0, np.maximum(south - y, y - north)))
-    far = away > 10 * size
-    if not far.any():
-        return []
-    i = int(far.argmax())
-    n = int(far.sum())
-    zero = " (null island)" if np.abs(raw[i]).max() < 1e-6 else ""
-    return [
-        Finding(
-            "stray-features",
-            what,
-            f"{n} of {x.size} {noun} lie{'s' if n == 1 else ''} more than {10 * size:,.0f} {grid.symbol} from the "
-            f"study area; the first is at ({raw[i][0]:g}, {raw[i][1]:g}){zero}. Check the coordinates and the CRS.",
-        )
-    ]
 
 
 def _one_coordinate(x: NDArray[np.float64], y: NDArray[np.float64], what: str) -> list[Finding]:

@@ -21,7 +21,7 @@ from rtmdx.space.arguments import (
     wrap,
 )
 from rtmdx.space.frame import Frame, Window
-from rtmdx.space.values import kind_of, named
+from rtmdx.space.values import as_array, kind_of, named
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -147,12 +147,9 @@ def _cells(mask: Any, frame: Frame) -> NDArray[np.uint8]:
     require_on_frame(mask, frame_in(frame), "mask")
     if isinstance(mask, np.ma.MaskedArray) and np.ma.is_masked(mask):
         raise InputError("mask: found masked cells, expected bool or uint8.", hint="Say what they are: mask.filled(0).")
-    try:
-        values = np.asarray(mask)
-    except (TypeError, ValueError, NotImplementedError):
-        values = np.empty(0, dtype=object)
-    if values.dtype not in (np.bool_, np.uint8):
-        what = named(mask) if values.dtype == object else kind_of(values.dtype)
+    values = as_array(mask)
+    if values is None or values.dtype not in (np.bool_, np.uint8):
+        what = named(mask) if values is None or values.dtype == object else kind_of(values.dtype)
         raise InputError(f"mask: found {what}, expected bool or uint8.", hint="Compare it first, for example mask > 0.")
     if values.shape != frame.shape:
         raise InputError(f"mask: has the shape {values.shape}, expected the frame's {frame.shape}.")

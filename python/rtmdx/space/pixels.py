@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtmdx.errors import FileError, InputError, MissingDependencyError
+from rtmdx.errors import InputError
 from rtmdx.space.memory import require_bytes
+from rtmdx.space.raster_files import open_raster
 
 if TYPE_CHECKING:
     from rtmdx.space.grid import Grid
@@ -44,27 +45,15 @@ def pixel_blocks(path: Path, grid: Grid, what: str) -> Iterator[tuple[NDArray[np
     """
     import pyproj
 
-    try:
-        import rasterio
-        from rasterio.errors import RasterioError
-    except ImportError:
-        raise MissingDependencyError(
-            "reading an exposure raster needs rasterio.", hint="pip install 'rtmdx[raster]'"
-        ) from None
-    try:
-        with rasterio.open(path) as source:
-            if source.crs is None:
-                raise FileError(f"{what}: {path} names no CRS.", hint="Assign one, for example with gdal_edit.")
-            crs = pyproj.CRS.from_wkt(source.crs.to_wkt())
-            transform = source.transform
-            there = pyproj.Transformer.from_crs(grid.crs, crs, always_xy=True)
-            r0, r1, c0, c1 = _window(grid, there, ~transform, source.height, source.width)
-            if r0 >= r1 or c0 >= c1:
-                raise InputError(f"{what}: does not reach the study area.", hint="Check its extent and CRS.")
-            require_bytes(17.0 * (r1 - r0) * (c1 - c0), f"{what}: pixels", (r1 - r0, c1 - c0))
-            band = source.read(1, window=((r0, r1), (c0, c1)), masked=True)
-    except (RasterioError, OSError) as error:
-        raise FileError(f"{what}: {path} cannot be read as a raster: {error}.", hint="Check the path.") from None
+    with open_raster(path, f"{what}: {path}", "an exposure raster") as source:
+        crs = pyproj.CRS.from_wkt(source.crs.to_wkt())
+        transform = source.transform
+        there = pyproj.Transformer.from_crs(grid.crs, crs, always_xy=True)
+        r0, r1, c0, c1 = _window(grid, there, ~transform, source.height, source.width)
+        if r0 >= r1 or c0 >= c1:
+            raise InputError(f"{what}: does not reach the study area.", hint="Check its extent and CRS.")
+        require_bytes(17.0 * (r1 - r0) * (c1 - c0), f"{what}: pixels", (r1 - r0, c1 - c0))
+        band = source.read(1, window=((r0, r1), (c0, c1)), masked=True)
     values: NDArray[np.float64] = np.ma.filled(band.astype(np.float64), np.nan)
     back = pyproj.Transformer.from_crs(crs, grid.crs, always_xy=True)
     step = max(1, _BLOCK // (c1 - c0))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rtmdx.errors import CRSError, InputError
 from rtmdx.space.frame import Frame
-from rtmdx.space.values import kind_of, named
+from rtmdx.space.values import array_in, kind_of, named
 
 __all__ = ["frame_of", "raster_in", "values_in"]
 
@@ -66,10 +66,7 @@ def raster_in(raster: Any, frame: Frame | None, name: str = "raster") -> tuple[N
 def values_in(raster: Any, name: str, kinds: str = "fiu") -> NDArray[Any]:
     """Return a raster's values, of one of the kinds of dtype; those a masked array masks are NaN."""
     masked = isinstance(raster, np.ma.MaskedArray)
-    try:
-        values = np.asarray(raster)
-    except (TypeError, ValueError, NotImplementedError):  # rows of unequal length, among others
-        raise InputError(f"{name}: found {named(raster)}, expected an array of numbers.") from None
+    values = array_in(raster, name, "an array of numbers")
     if values.dtype.kind not in kinds:
         what = named(raster) if values.dtype == object else kind_of(values.dtype)
         raise InputError(f"{name}: found {what}, expected numbers.")

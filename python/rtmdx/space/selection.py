@@ -17,7 +17,7 @@ from rtmdx.space.values import named, whole
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Finding", "Selected", "Selection", "count_dropped", "local_times", "parse_days", "select_rows"]
+__all__ = ["ALL_ROWS", "Finding", "Selected", "Selection", "count_dropped", "local_times", "parse_days", "select_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,9 @@ class Selection:
         if self.start and self.end:
             return f"{self.start} to {self.end}"
         return f"from {self.start}" if self.start else f"to {self.end}" if self.end else "all dates"
+
+
+ALL_ROWS = Selection()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,22 @@ from rtmdx.errors import CRSError, InputError
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["choice", "crs_in", "flag", "kind_of", "named", "number", "reals", "text", "whole", "whole_numbers"]
+__all__ = [
+    "array_in",
+    "as_array",
+    "as_dtype",
+    "choice",
+    "crs_in",
+    "crs_name",
+    "flag",
+    "kind_of",
+    "named",
+    "number",
+    "reals",
+    "text",
+    "whole",
+    "whole_numbers",
+]
 
 _SHOWN = 60
 _PLAIN = (str, bytes, bool, int, float, complex, list, tuple, dict, set, np.generic)
@@ -98,12 +113,41 @@ def text(value: Any, name: str, what: str = "a name") -> str:
     raise InputError(f"{name}: found {named(value)}, expected {what}, a string that is not empty.")
 
 
+def as_array(value: Any, dtype: Any = None) -> NDArray[Any] | None:
+    """Return a value as an array, or None where NumPy can make none of it."""
+    try:
+        return np.asarray(value, dtype=dtype)
+    # ValueError: rows of unequal length, bytes that are no text beside text. TypeError: what refuses to be an array,
+    # as an xarray.Dataset or a tensor in a GPU's memory. NotImplementedError: an array whose values are not there yet,
+    # as a symbolic tensor. OverflowError: a whole number of more than 308 digits among floats, or a length, told by
+    # __array_interface__, beyond the machine's. What else is raised is no property of the value, or a defect.
+    except (ValueError, TypeError, NotImplementedError, OverflowError):
+        return None
+
+
+def array_in(value: Any, name: str, expected: str) -> NDArray[Any]:
+    """Return an array of any dtype; `expected` says what it should be."""
+    array = as_array(value)
+    if array is None:
+        raise InputError(f"{name}: found {named(value)}, expected {expected}.")
+    return array
+
+
+def as_dtype(value: Any) -> np.dtype[Any] | None:
+    """Return a dtype, or None where NumPy knows none by this name, and for None, which it takes for float64."""
+    try:
+        return None if value is None else np.dtype(value)
+    # TypeError: an unknown name or type. ValueError: two fields of one name. SyntaxError: "f4,,", which it parses.
+    except (TypeError, ValueError, SyntaxError):
+        return None
+
+
 def reals(value: Any, name: str, expected: str) -> NDArray[np.float64]:
     """Return real numbers as a float64 array; `expected` says what they should be.
 
     Nothing is taken for a number that is none: no text, complex number, date or masked value.
     """
-    array = _array(value, name, expected)
+    array = array_in(value, name, expected)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         n = int(np.count_nonzero(np.ma.getmaskarray(value)))
         raise InputError(f"{name}: found {n:,} masked values, expected {expected}.")
@@ -111,15 +155,15 @@ def reals(value: Any, name: str, expected: str) -> NDArray[np.float64]:
         raise InputError(f"{name}: found {_odd(array)}, expected {expected}.")
     if array.dtype.kind not in "fiubO":
         raise InputError(f"{name}: found {kind_of(array.dtype)}, expected {expected}.")
-    try:
-        return np.asarray(array, dtype=np.float64)
-    except (OverflowError, TypeError, ValueError):
-        raise InputError(f"{name}: found a number beyond double precision, expected {expected}.") from None
+    made = as_array(array, np.float64)
+    if made is None:
+        raise InputError(f"{name}: found a number beyond double precision, expected {expected}.")
+    return made
 
 
 def whole_numbers(value: Any, name: str, expected: str) -> NDArray[np.int64]:
     """Return whole numbers as an int64 array; floats that are whole pass."""
-    array = _array(value, name, expected)
+    array = array_in(value, name, expected)
     if array.dtype.kind not in "iuf" or isinstance(value, np.ma.MaskedArray):
         raise InputError(
             f"{name}: found {kind_of(array.dtype) if array.dtype != object else _odd(array)}, expected {expected}."
@@ -130,13 +174,6 @@ def whole_numbers(value: Any, name: str, expected: str) -> NDArray[np.int64]:
     if not fit:
         raise InputError(f"{name}: found numbers that are not whole or too large, expected {expected}.")
     return np.asarray(array, dtype=np.int64)
-
-
-def _array(value: Any, name: str, expected: str) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, NotImplementedError, OverflowError):  # rows of unequal length, among others
-        raise InputError(f"{name}: found {named(value)}, expected {expected}.") from None
 
 
 def _odd(array: NDArray[Any]) -> str:
@@ -157,3 +194,8 @@ def crs_in(value: Any, what: str) -> pyproj.CRS:
             f"{what}: {shown} is no coordinate reference system{reason}.",
             hint='Name it as "EPSG:....", with WKT or a pyproj.CRS.',
         ) from None
+
+
+def crs_name(crs: Any) -> str:
+    """Name a coordinate reference system in a message: its code if it has one, else its title."""
+    return str(crs.to_string() if hasattr(crs, "to_string") and crs.to_epsg() else getattr(crs, "name", crs))

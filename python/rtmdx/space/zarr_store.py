@@ -18,7 +18,7 @@ from rtmdx.space.arguments import Cancel, Progress, frame_in, function
 from rtmdx.space.frame import Frame, Window
 from rtmdx.space.memory import require_bytes
 from rtmdx.space.staging import replacing, require_own
-from rtmdx.space.values import flag, named, text, whole
+from rtmdx.space.values import as_array, as_dtype, flag, named, text, whole
 
 if TYPE_CHECKING:
     import zarr
@@ -157,10 +157,7 @@ def _asked(
             f"name: found {name!r}, expected a name without '/', not of dots alone, not with '__' before it, and none "
             f"of {', '.join(sorted(_TAKEN))}, which the store holds already."
         )
-    try:
-        kind = None if dtype is None else np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError):
-        kind = None
+    kind = as_dtype(dtype)
     if kind is None or kind.kind not in "fiub" or kind.itemsize > 8:
         raise InputError(f"dtype: found {named(dtype)}, expected a dtype of numbers of up to 8 bytes, or bool.")
     told = {} if attrs is None else attrs
@@ -175,13 +172,10 @@ def _asked(
 
 def _taken(values: Any, kind: np.dtype[Any]) -> NDArray[Any]:
     """Copy what `compute` returned: the next window may reuse the same array."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind in "fiub":
-            return np.array(array, dtype=kind)
-    except (TypeError, ValueError, NotImplementedError):
-        pass
-    raise InputError(f"compute: returned {named(values)}, expected an array of numbers.")
+    array = as_array(values)
+    if array is None or array.dtype.kind not in "fiub":
+        raise InputError(f"compute: returned {named(values)}, expected an array of numbers.")
+    return np.array(array, dtype=kind)
 
 
 def compressors() -> tuple[Any, Any]:

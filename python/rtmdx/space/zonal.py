@@ -14,6 +14,7 @@ from rtmdx.space.arguments import Cancel, Progress, features_in, frame_in, nativ
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Frame
 from rtmdx.space.memory import available_memory
+from rtmdx.space.parts import offsets
 from rtmdx.space.rasters import raster_in
 from rtmdx.space.values import named
 
@@ -139,7 +140,7 @@ def zonal(
         values,
         weighing,
         features.native(),
-        _zone_offsets(features, kind),
+        zone_offsets(features, kind),
         native_grid(frame),
         kind=kind,
         **run_arguments(threads, cancel, progress),
@@ -205,7 +206,7 @@ def coverage(
     return Coverage(
         *_engine.coverage(
             features.native(),
-            _zone_offsets(features, "polygons"),
+            zone_offsets(features, "polygons"),
             native_grid(frame),
             kind="polygons",
             limit=int(min(available_memory() / _BYTES, 2**62)),
@@ -246,14 +247,12 @@ def _names(statistics: Sequence[str], kind: str, weighted: bool) -> list[str]:
     return names
 
 
-def _zone_offsets(features: Features, kind: str) -> NDArray[np.int64]:
+def zone_offsets(features: Features, kind: str) -> NDArray[np.int64]:
     """First feature of each zone, shape (n_input + 1,)."""
     source = {"points": features.point_source, "lines": features.line_source, "polygons": features.polygon_source}[kind]
     if np.any(np.diff(source) < 0):
         raise InputError("zones: the features of a geometry must follow one another.")
-    out = np.zeros(features.n_input + 1, dtype=np.int64)
-    np.cumsum(np.bincount(source, minlength=features.n_input), out=out[1:])
-    return out
+    return offsets(source, features.n_input)
 
 
 def _index(zones: Any, n: int) -> Any:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Tools", "add_sweep"]
 
 File = Annotated[Path, typer.Argument(help="Sweep file (TOML): a base study and its axes.", show_default=False)]
-Store = Annotated[str, typer.Argument(help="Store of a sweep: a folder, or s3://bucket/prefix.", show_default=False)]
-Into = Annotated[str, typer.Option("--store", help="Folder, or s3://bucket/prefix.", show_default=False)]
+Store = Annotated[str, typer.Argument(help="Store of a sweep: a folder.", show_default=False)]
+Into = Annotated[str, typer.Option("--store", help="Folder of the store; made, or continued.", show_default=False)]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder relative paths start from. Default: the study's own; else $RTMDX_DATA."),

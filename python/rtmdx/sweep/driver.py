@@ -133,8 +133,8 @@ def sweep(
         An explicit list, in place of axes.
     combine : {"product", "zip"}
     title : str, optional
-    store : path or URL
-        Folder, or ``s3://bucket/prefix``.
+    store : path
+        A folder.
     data : path, optional
         Folder the study's relative paths start from.
     layers : mapping of str to GeoDataFrame, optional
@@ -221,7 +221,7 @@ def resume(
 
     Parameters
     ----------
-    store : path or URL
+    store : path
     data : path, optional
         Folder the study's relative paths start from; where they were read from at first by default.
     layers : mapping of str to GeoDataFrame, optional

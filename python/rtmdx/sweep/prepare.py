@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +91,9 @@ class Workshop:
         self._cleaned = Kept(room / 4)
         self._inputs = Kept(room / 8)
         self._designs = Kept(room / 8)
+        # GEOS prepares a geometry when it is first asked, for all who hold it: two threads that lay two grids over one
+        # study area would do so at once. Surfaces need no geometry of Shapely's and are made side by side.
+        self._geometry = threading.RLock()
 
     @property
     def count(self) -> SurfaceCount:
@@ -106,7 +110,8 @@ class Workshop:
         def make() -> Grid:
             return _grid(study, _area(study, reader), self._check_size(study))
 
-        return self._cleaned.get(("grid alone", grid_key(study)), make, _size_of_grid)
+        with self._geometry:
+            return self._cleaned.get(("grid alone", grid_key(study)), make, _size_of_grid)
 
     def prepare(
         self, scenario: Scenario, *, threads: int | None = None, cancel: Callable[[], bool] | None = None
@@ -182,7 +187,8 @@ class Workshop:
         named = {"area", "outcome", *known}
         reader = EditedReader(self.layers, study.area, edits)
         reader.layers = {k: v for k, v in reader.layers.items() if k in named}
-        return load_inputs(study, check_size=self._check_size(study), cancel=cancel, reader=reader, memo=memo)
+        with self._geometry:
+            return load_inputs(study, check_size=self._check_size(study), cancel=cancel, reader=reader, memo=memo)
 
     def _check_size(self, study: Study) -> Callable[[int, int, int], None]:
         limit = available_memory() if self.memory_limit is None else self.memory_limit

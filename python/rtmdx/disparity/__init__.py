@@ -1,0 +1,1 @@
+"""Who bears the burden: rates and ratios between groups, said with their counts, intervals and benchmarks."""
