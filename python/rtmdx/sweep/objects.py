@@ -291,7 +291,7 @@ class CloudObjects:
         try:
             with self._told(f"read {key}"):
                 found = obstore.get(self._store, key)
-                version = {k: str(found.meta[k]) for k in ("e_tag", "version") if found.meta.get(k) is not None}  # type: ignore[literal-required]
+                version = {k: str(found.meta[k]) for k in ("e_tag", "version") if found.meta.get(k) is not None}
                 return bytes(found.bytes()), version
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
