@@ -203,7 +203,11 @@ class WriterLock:
         with suppress(OSError):
             if self._objects.read(LOCK) != self._held:
                 return
-            if not (self.running and self._objects.swap(LOCK, self._held, self._now(released=True))):
+            left = False
+            if self.running:
+                with suppress(OSError):  # where nothing can be written any more, something can still be deleted
+                    left = self._objects.swap(LOCK, self._held, self._now(released=True))
+            if not left:
                 self._objects.delete([LOCK])
 
 
