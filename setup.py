@@ -49,13 +49,12 @@ stats = Extension(
 )
 
 
-
-def loops(name: str, language: str = "c") -> Extension:
+def loops(name: str, language: str = "c", depends: list[str] | None = None) -> Extension:
     """A Cython module of its own."""
     return Extension(
         f"rtmdx.{name}",
         sources=[f"ext/{name}.pyx"],
-        depends=[f"ext/{name}.pyx"],
+        depends=[f"ext/{name}.pyx", *(depends or [])],
         include_dirs=[numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=[*(f for f in FLAGS if f != "-Wextra"), *(CXX if language == "c++" else [])],
@@ -67,7 +66,14 @@ setup(
     ext_modules=[
         engine,
         *cythonize(
-            [stats, loops("_rows", "c++"), loops("_tables"), loops("_counts"), loops("_rates")],
+            [
+                stats,
+                loops("_rows", "c++"),
+                loops("_tables"),
+                loops("_counts", depends=["ext/_count_terms.pxd"]),
+                loops("_rates"),
+            ],
+            include_path=["ext"],
             build_dir="build/cython",
             language_level=3,
             compiler_directives={"boundscheck": DEBUG},

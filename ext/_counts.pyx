@@ -1,202 +1,95 @@
 # cython: language_level=3, wraparound=False, cdivision=True, initializedcheck=False, autotestdict=False
-"""Loops of the count models: likelihoods and Newton's method on a collapsed table.
+"""Loops of the count models: likelihoods of tables of cells, Newton's method.
 
 Every function here is serial, releases the GIL around its loop, trusts its arguments (Python
-validates them once) and sums in a fixed order, so equal inputs give equal bits.
+validates them once) and sums in a fixed order, so equal inputs give equal bits. The likelihood of
+one cell is in _count_terms.pxd.
 """
 
 import numpy as np
 
+cimport cython
 from libc.math cimport exp, fabs, isfinite, log, log1p, sqrt
 from libc.stdint cimport int32_t
 
-
-# -------------------------------------------------------------------------------------- likelihoods
-#
-# lgamma, digamma and trigamma enter only as differences between y + r and r with y a whole number.
-# The differences are summed term by term until r >= 12 and then taken from the asymptotic series,
-# whose differences are written without cancellation: exact to ~1e-15 from r = 1e-150 to 1e300.
-
-cdef struct Gammas:
-    double log_gamma   # lgamma(y + r) - lgamma(r) - y log(r)
-    double psi         # digamma(y + r) - digamma(r)
-    double psi1        # trigamma(y + r) - trigamma(r)
+from _count_terms cimport Rising, Terms, forget, one_cell
 
 
-cdef struct Rising:    # the terms of one r summed so far: rows of a pattern come by rising y
-    double start
-    double r
-    double done
-    double product
-    double logs
-    double psi
-    double psi1
+@cython.final
+@cython.auto_pickle(False)
+cdef class Rows:
+    """The rows of a collapsed table, ready for the loops.
+
+    Parameters
+    ----------
+    pattern, y, cells, exposure : arrays, shape (n_rows,)
+        Covariate pattern, count, number of cells and exposure of each row.
+    """
+
+    cdef const int32_t[::1] pattern
+    cdef const double[::1] y, cells, exposure
+    cdef double[::1] saturated  # log(y / exposure): the linear predictor that would be exact
+
+    def __init__(
+        self,
+        const int32_t[::1] pattern,
+        const double[::1] y,
+        const double[::1] cells,
+        const double[::1] exposure,
+    ):
+        cdef Py_ssize_t t
+        cdef double[::1] saturated = np.zeros(y.shape[0])
+        with nogil:
+            for t in range(y.shape[0]):
+                if y[t] > 0.0 and exposure[t] > 0.0:
+                    saturated[t] = log(y[t]) - log(exposure[t])
+        self.pattern, self.y, self.cells, self.exposure, self.saturated = pattern, y, cells, exposure, saturated
 
 
-cdef inline void forget(Rising *at) noexcept nogil:
-    at.start = -1.0
-    at.r = at.done = at.logs = at.psi = at.psi1 = 0.0
-    at.product = 1.0
-
-
-cdef inline Gammas gamma_differences(double y, double start, Rising *at) noexcept nogil:
-    cdef Gammas out
-    cdef double r, left, x, u, v, u2, v2
-    if at.start != start or y < at.done:
-        forget(at)
-        at.start = at.r = start
-    while at.done < y and at.r < 12.0:
-        at.product *= at.r / start
-        at.psi += 1.0 / at.r
-        at.psi1 -= 1.0 / (at.r * at.r)
-        if at.product > 1e120:
-            at.logs += log(at.product)
-            at.product = 1.0
-        at.r += 1.0
-        at.done += 1.0
-    out.log_gamma = at.logs + log(at.product)
-    out.psi = at.psi
-    out.psi1 = at.psi1
-    r = at.r
-    left = y - at.done
-    if left > 0.0:
-        x = r + left
-        u = 1.0 / x
-        v = 1.0 / r
-        u2 = u * u
-        v2 = v * v
-        # x log x - r log r with x = r + left, then the series in 1/x - 1/r
-        out.log_gamma += (
-            left * log(r / start) + (x - 0.5) * log1p(left / r) - left
-            + (u - v) / 12.0
-            - (u * u2 - v * v2) / 360.0
-            + (u * u2 * u2 - v * v2 * v2) / 1260.0
-            - (u * u2 * u2 * u2 - v * v2 * v2 * v2) / 1680.0
-            + (u * u2 * u2 * u2 * u2 - v * v2 * v2 * v2 * v2) / 1188.0
-        )
-        out.psi += (
-            log1p(left / r) + 0.5 * left * u * v
-            - (u2 - v2) / 12.0
-            + (u2 * u2 - v2 * v2) / 120.0
-            - (u2 * u2 * u2 - v2 * v2 * v2) / 252.0
-            + (u2 * u2 * u2 * u2 - v2 * v2 * v2 * v2) / 240.0
-            - (u2 * u2 * u2 * u2 * u2 - v2 * v2 * v2 * v2 * v2) / 132.0
-        )
-        out.psi1 += (
-            -left * u * v
-            + 0.5 * (u2 - v2)
-            + (u * u2 - v * v2) / 6.0
-            - (u * u2 * u2 - v * v2 * v2) / 30.0
-            + (u * u2 * u2 * u2 - v * v2 * v2 * v2) / 42.0
-            - (u * u2 * u2 * u2 * u2 - v * v2 * v2 * v2 * v2) / 30.0
-            + (u * u2 * u2 * u2 * u2 * u2 - v * v2 * v2 * v2 * v2 * v2) * (5.0 / 66.0)
-        )
-    return out
-
-
-cdef struct Terms:  # log likelihood of one cell and its derivatives
+cdef struct Sums:
     double value
-    double g        # d / d eta
-    double h        # d2 / d eta2
-    double c        # d2 / d eta d theta
-    double gt       # d / d theta
-    double ht       # d2 / d theta2
+    double noise  # what rounding of the linear predictor may do to the value
 
 
-cdef inline Terms one_cell(
-    int family, double y, double m, double eta, double s, double log1p_s, Rising *at
-) noexcept nogil:
-    """Of a count y with mean m. `value` has y eta where y log(m) belongs, and lacks lgamma(y + 1)."""
-    cdef Terms out
-    cdef Gammas e
-    cdef double d = y - m, r, k, am
-    if family == 0:
-        out.value = y * eta - m
-        out.g = d
-        out.h = -m
-        out.c = out.gt = out.ht = 0.0
-        return out
-    if family == 1:
-        # r = mu / s: l = lgamma(y+r) - lgamma(r) + y log(s/(1+s)) - r log(1+s), y log r + y log s = y log mu
-        r = m / s
-        if y == 0.0:
-            k = -r * log1p_s
-            out.value = out.g = out.h = k
-        else:
-            e = gamma_differences(y, r, at)
-            k = r * (e.psi - log1p_s)
-            out.value = e.log_gamma + y * (eta - log1p_s) - r * log1p_s
-            out.g = k
-            out.h = k + r * r * e.psi1
-        out.c = -out.h - m / (1.0 + s)
-        out.gt = -k + d / (1.0 + s)
-        out.ht = out.h + m / (1.0 + s) - d * s / ((1.0 + s) * (1.0 + s))
-        return out
-    # r = 1 / a: l = lgamma(y+r) - lgamma(r) + y log(a mu) - (y + r) log(1 + a mu)
-    r = 1.0 / s
-    am = s * m
-    e = gamma_differences(y, r, at)
-    k = log1p(am)
-    out.value = e.log_gamma + y * (eta - k) - r * k
-    out.g = d / (1.0 + am)
-    out.h = -m * (1.0 + s * y) / ((1.0 + am) * (1.0 + am))
-    out.c = -d * am / ((1.0 + am) * (1.0 + am))
-    out.gt = -r * e.psi + r * k + out.g
-    out.ht = r * e.psi + r * r * e.psi1 - r * k + m / (1.0 + am) + out.c
-    return out
-
-
-cdef double table_likelihood(
-    int family,
-    const int32_t[::1] pattern,
-    const double[::1] y,
-    const double[::1] cells,
-    const double[::1] exposure,
-    const double[::1] eta,
-    double[::1] rate,
-    double theta,
-    double[:, ::1] sums,
+cdef Sums table_likelihood(
+    int family, Rows rows, const double[::1] eta, double[::1] rate, double theta, double[:, ::1] sums
 ) noexcept nogil:
     cdef Py_ssize_t t, i
-    cdef double w, total = 0.0, s = exp(theta) if family else 0.0
+    cdef double w, s = exp(theta) if family else 0.0
     cdef double log1p_s = log1p(s)
+    cdef Sums total
     cdef Terms one
     cdef Rising at
     forget(&at)
+    total.value = total.noise = 0.0
     sums[:, :] = 0.0
     for i in range(eta.shape[0]):
         rate[i] = exp(eta[i])
-    for t in range(y.shape[0]):
-        i = pattern[t]
-        w = cells[t]
-        one = one_cell(family, y[t], exposure[t] * rate[i], eta[i], s, log1p_s, &at)
-        total += w * one.value
+    for t in range(rows.y.shape[0]):
+        i = rows.pattern[t]
+        w = rows.cells[t]
+        one = one_cell(
+            family, rows.y[t], rows.exposure[t] * rate[i], eta[i], rows.saturated[t], s, log1p_s, &at
+        )
+        total.value += w * one.value
+        total.noise += w * fabs(one.g) * (1.0 + fabs(eta[i]))
         sums[i, 0] += w * one.g
         sums[i, 1] += w * one.h
         sums[i, 2] += w * one.c
         sums[i, 3] += w * one.gt
         sums[i, 4] += w * one.ht
+    total.noise *= 4.4e-16
     return total
 
 
-def count_likelihood(
-    int family,
-    const int32_t[::1] pattern,
-    const double[::1] y,
-    const double[::1] cells,
-    const double[::1] exposure,
-    const double[::1] eta,
-    double theta,
-    double[:, ::1] sums,
-):
+def count_likelihood(int family, Rows rows, const double[::1] eta, double theta, double[:, ::1] sums):
     """Log likelihood of a collapsed table, and its derivatives summed within each pattern.
 
     Parameters
     ----------
     family : int
         0 Poisson, 1 NBII (Var = mu (1 + s)), 2 NB2 (Var = mu + a mu^2).
-    pattern, y, cells, exposure : arrays, shape (n_rows,)
-        Covariate pattern, count, number of cells and exposure of each row of the table.
+    rows : Rows
     eta : float64 array, shape (n_patterns,)
         Linear predictor: ``mu = exposure * exp(eta)``.
     theta : float
@@ -207,34 +100,30 @@ def count_likelihood(
     Returns
     -------
     float
-        log L without the sum of cells * (lgamma(y + 1) - y log(exposure)), which no parameter changes.
+        log L plus the sum of cells * (lgamma(y + 1) - y log(y) + y), which no parameter changes: of the size of the
+        deviance, so that no digits are lost where counts are large.
     """
     cdef double[::1] rate = np.empty(eta.shape[0])
-    cdef double total
+    cdef Sums total
     with nogil:
-        total = table_likelihood(family, pattern, y, cells, exposure, eta, rate, theta, sums)
-    return total
+        total = table_likelihood(family, rows, eta, rate, theta, sums)
+    return total.value
 
 
-def cell_scores(
-    int family,
-    const int32_t[::1] pattern,
-    const double[::1] y,
-    const double[::1] exposure,
-    const double[::1] eta,
-    double theta,
-    double[:, ::1] scores,
-):
+def cell_scores(int family, Rows rows, const double[::1] eta, double theta, double[:, ::1] scores):
     """Fill ``scores[t] = (dl/d(eta), dl/d(theta))`` of one cell of each row."""
-    cdef Py_ssize_t t
+    cdef Py_ssize_t t, i
     cdef double s = exp(theta) if family else 0.0
     cdef double log1p_s = log1p(s)
     cdef Terms one
     cdef Rising at
     forget(&at)
     with nogil:
-        for t in range(y.shape[0]):
-            one = one_cell(family, y[t], exposure[t] * exp(eta[pattern[t]]), eta[pattern[t]], s, log1p_s, &at)
+        for t in range(rows.y.shape[0]):
+            i = rows.pattern[t]
+            one = one_cell(
+                family, rows.y[t], rows.exposure[t] * exp(eta[i]), eta[i], rows.saturated[t], s, log1p_s, &at
+            )
             scores[t, 0] = one.g
             scores[t, 1] = one.gt
 
@@ -351,17 +240,14 @@ cdef bint solve(
 def maximise(
     int family,
     const double[:, ::1] x,
-    const int32_t[::1] pattern,
-    const double[::1] y,
-    const double[::1] cells,
-    const double[::1] exposure,
+    Rows rows,
     double[::1] at,
     double[::1] gradient,
     double[:, ::1] information,
     int fixed,
     double decrement_limit,
     double largest_coefficient,
-    double smallest_theta,
+    double smallest_excess,
     int max_steps,
 ):
     """Maximise the log likelihood of a table by safeguarded Newton steps with the exact Hessian.
@@ -371,7 +257,7 @@ def maximise(
     family : int
         0 Poisson, 1 NBII, 2 NB2.
     x : float64 array, shape (n_patterns, k)
-    pattern, y, cells, exposure : arrays, shape (n_rows,)
+    rows : Rows
     at : float64 array, shape (k,) or (k + 1,)
         Start, and where it ended: coefficients of `x` and, except for Poisson, log dispersion.
     gradient, information : float64 arrays
@@ -379,11 +265,12 @@ def maximise(
     fixed : int
         A parameter that keeps its value; -1 for none.
     decrement_limit : float
-        Converged when twice the gain still promised is less.
+        Converged when twice the gain still promised is less, or no more than rounding.
     largest_coefficient : float
         A coefficient (past the first) beyond it is taken to run to infinity.
-    smallest_theta : float
-        Stop when the log dispersion falls below it.
+    smallest_excess : float
+        Stop when the relative excess of the variance over Poisson's falls below it: s, or alpha times the mean of a
+        cell at an average event (sum of mu^2 over sum of mu).
     max_steps : int
 
     Returns
@@ -395,16 +282,18 @@ def maximise(
         log L as `count_likelihood` has it.
     steps : int
     """
-    cdef Py_ssize_t k = x.shape[1], n = at.shape[0], a
+    cdef Py_ssize_t k = x.shape[1], n = at.shape[0], a, i
     cdef bint dispersed = family != 0
     cdef double[::1] eta = np.empty(x.shape[0]), rate = np.empty(x.shape[0])
     cdef double[:, ::1] sums = np.empty((x.shape[0], 5)), lower = np.empty((n, n))
     cdef double[::1] step = np.empty(n), trial = np.empty(n), scale = np.empty(n), slope = np.empty(n)
     cdef double[:, ::1] curvature = np.empty((n, n))
-    cdef double value = 0.0, reached = 0.0, decrement, size, slack, largest
+    cdef double value = 0.0, decrement, floor, size, slack, largest
+    cdef Sums here, reached
     cdef int status = TOO_MANY_STEPS, iteration = 0, halving, bent = 0
     with nogil:
-        value = point_value(family, x, pattern, y, cells, exposure, at, eta, rate, sums)
+        here = point_value(family, x, rows, at, eta, rate, sums)
+        value = here.value
         if not isfinite(value):
             status = NOT_FINITE
         else:
@@ -422,52 +311,72 @@ def maximise(
                     break
                 decrement = 0.0
                 largest = 0.0
+                floor = decrement_limit
+                for i in range(x.shape[0]):  # where counts are huge, what rounding of eta alone makes of it
+                    floor += fabs(sums[i, 1]) * (4.4e-16 * (1.0 + fabs(eta[i]))) ** 2
                 for a in range(n):
                     decrement += slope[a] * step[a]
                     largest = max(largest, fabs(step[a]))
-                if decrement < decrement_limit:  # where bent: singular, which the caller sees in the information
+                if decrement < floor:  # where bent: singular, which the caller sees in the information
                     status = CONVERGED
                     break
                 size = min(1.0, 4.0 / largest)
-                slack = 1e-13 * (1.0 + fabs(value))
+                slack = 1e-13 * (1.0 + fabs(value)) + here.noise
                 status = STALLED
                 for halving in range(60):
                     for a in range(n):
                         trial[a] = at[a] + size * step[a]
-                    reached = point_value(family, x, pattern, y, cells, exposure, trial, eta, rate, sums)
-                    if reached >= value + 1e-4 * size * decrement - slack:
+                    reached = point_value(family, x, rows, trial, eta, rate, sums)
+                    if reached.value >= value + 1e-4 * size * decrement - slack:
                         status = TOO_MANY_STEPS
                         break
                     size *= 0.5
                 if status == STALLED:
                     break
                 at[:] = trial
-                value = reached
+                here = reached
+                value = here.value
                 for a in range(1, k):
                     if a != fixed and fabs(at[a]) > largest_coefficient:
                         status = INFINITE
                 if status == INFINITE:
                     break
-                if dispersed and at[k] < smallest_theta:
+                if dispersed and exp(at[k]) * (mean_at_event(rows, rate) if family == 2 else 1.0) < smallest_excess:
                     status = NO_DISPERSION
                     break
     return status, value, iteration
 
 
-cdef double point_value(
-    int family, const double[:, ::1] x, const int32_t[::1] pattern, const double[::1] y, const double[::1] cells,
-    const double[::1] exposure, const double[::1] at, double[::1] eta, double[::1] rate, double[:, ::1] sums,
+cdef double mean_at_event(Rows rows, const double[::1] rate) noexcept nogil:
+    """Sum of mu^2 over sum of mu."""
+    cdef Py_ssize_t t
+    cdef double mu, first = 0.0, second = 0.0
+    for t in range(rows.y.shape[0]):
+        mu = rows.exposure[t] * rate[rows.pattern[t]]
+        first += rows.cells[t] * mu
+        second += rows.cells[t] * mu * mu
+    return second / first
+
+
+cdef Sums point_value(
+    int family, const double[:, ::1] x, Rows rows, const double[::1] at, double[::1] eta, double[::1] rate,
+    double[:, ::1] sums,
 ) noexcept nogil:
     """Log L at a point; leaves its derivatives by pattern in `sums`. -inf where it would overflow."""
     cdef Py_ssize_t i
-    cdef double theta = 0.0, total
+    cdef double theta = 0.0
+    cdef Sums total
+    total.value = -1.0 / 0.0
+    total.noise = 0.0
     x_beta(x, at, eta)
     for i in range(eta.shape[0]):
         if not fabs(eta[i]) < 300.0:
-            return -1.0 / 0.0
+            return total
     if family:
         theta = at[x.shape[1]]
         if not fabs(theta) < 60.0:
-            return -1.0 / 0.0
-    total = table_likelihood(family, pattern, y, cells, exposure, eta, rate, theta, sums)
-    return total if isfinite(total) else -1.0 / 0.0
+            return total
+    total = table_likelihood(family, rows, eta, rate, theta, sums)
+    if not isfinite(total.value):
+        total.value = -1.0 / 0.0
+    return total

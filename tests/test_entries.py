@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtmdx.errors import InputError
+from rtmdx.errors import Cancelled, InputError
+from rtmdx.model import entries, levels
 from rtmdx.model.design import Block, Design
 from rtmdx.model.stepwise import StepwiseResult, stepwise, stepwise_entries
 from rtmdx.model.stepwise_options import StepwiseOptions
@@ -157,3 +158,43 @@ def test_bad_rows_are_named() -> None:
         stepwise_entries(design, codes, y, ones[1:], range(30))
     with pytest.raises(InputError, match="threads"):
         stepwise(design, y, range(30), threads=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1, 3, 1000, 1 << 20]), st.sampled_from([1, 3, 10**9]))
+def test_pairs_sorted_in_parts_are_those_sorted_at_once(seed: int, counts: int, exposures: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 800))
+    y, e = rng.integers(0, counts, n).astype(float), rng.integers(1, exposures + 1, n) / 7.0
+    whole = np.lexsort((e, y))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(levels, "PIECE", 16)
+        order = levels.sorted_pairs(y, e, lambda: None)
+    assert (np.sort(order) == np.arange(n)).all()
+    assert (y[order] == y[whole]).all()
+    assert (e[order] == e[whole]).all()
+
+
+@pytest.mark.parametrize("exposed", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tabulation_answers_a_cancel_piece_by_piece(
+    family: str, exposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design, y, rng = city(1)
+    exposure = rng.gamma(2.0, 0.5, design.n_cells) if exposed else None
+    whole = bits(stepwise(design, y, range(30), families=(family,), exposure=exposure))
+    monkeypatch.setattr(entries, "PIECE", 100)
+    monkeypatch.setattr(levels, "PIECE", 100)
+    assert bits(stepwise(design, y, range(30), families=(family,), exposure=exposure)) == whole
+    for stop in (2, 5, 20):  # of 30 pieces
+        asked = 0
+
+        def cancel(stop: int = stop) -> bool:
+            nonlocal asked
+            asked += 1
+            return asked == stop
+
+        monkeypatch.setattr("rtmdx.model.stepwise.Search", None)  # not reached
+        with pytest.raises(Cancelled):
+            stepwise(design, y, range(30), families=(family,), exposure=exposure, cancel=cancel)
+        assert asked == stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import optimize, stats
@@ -143,6 +144,60 @@ def test_unusable_clusters_are_named() -> None:
         fit_count_model(design, np.where(one, 0, y), COLUMNS, cluster=one, exposure=np.where(one, 0.0, exposure))
     with pytest.raises(InputError, match="robust"):
         fit_count_model(design, y, COLUMNS).rrv_interval(robust=True)
+
+
+def test_clusters_as_objects() -> None:
+    """Columns of pandas hold names as objects; order of cells and kind of array change no bit."""
+    design, y, district, _ = sample(2)
+    model = fit_count_model(design, y, COLUMNS)
+    names = np.array([f"district {chr(97 + i)}" for i in range(25)])[district]
+    expected = with_clusters(model, design, y, district).robust_covariance.tobytes()
+    for labels in (
+        names.astype(object),
+        names.tolist(),
+        pd.Series(names),
+        pd.Series(names, dtype="string"),
+        pd.Categorical(names),
+        district.astype(object),
+        pd.array(district, dtype="Int64"),
+        np.ma.masked_array(district, np.zeros(len(y), bool)),
+    ):
+        found = with_clusters(model, design, y, labels)
+        assert found.n_clusters == 25
+        assert found.robust_covariance.tobytes() == expected
+    order = np.random.default_rng(0).permutation(len(y))
+    other = Design(tuple(Block(b.codes[order], b.decode, b.variables) for b in design.blocks), len(y))
+    assert with_clusters(model, other, y[order], names.astype(object)[order]).robust_covariance.tobytes() == expected
+    mixed = np.where(district < 3, district.astype(object), names.astype(object))  # numbers beside names
+    assert with_clusters(model, design, y, mixed).robust_covariance == pytest.approx(
+        with_clusters(model, design, y, district).robust_covariance, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_a_missing_cluster_is_named(missing: object) -> None:
+    design, y, district, exposure = sample(2)
+    labels = district.astype(object)
+    labels[[9, 30]] = missing
+    with pytest.raises(InputError, match=r"cluster of cell 9 is .*, expected a whole number or a name"):
+        fit_count_model(design, y, COLUMNS, cluster=labels)
+    exposure[[9, 30]] = 0.0  # cells that take no part need no district
+    counts = np.where(exposure > 0, y, 0)
+    a = fit_count_model(design, counts, COLUMNS, cluster=labels, exposure=exposure)
+    b = fit_count_model(design, counts, COLUMNS, cluster=district, exposure=exposure)
+    assert a.robust_covariance.tobytes() == b.robust_covariance.tobytes()
+
+
+def test_clusters_that_are_no_labels_are_named() -> None:
+    design, y, district, _ = sample(2)
+    with pytest.raises(InputError, match=r"cluster of cell 4 is (nan|np.float64.nan.|masked), expected"):
+        fit_count_model(design, y, COLUMNS, cluster=np.where(np.arange(len(y)) == 4, np.nan, district))
+    with pytest.raises(InputError, match=r"cluster of cell 4 is (nan|np.float64.nan.|masked), expected"):
+        fit_count_model(design, y, COLUMNS, cluster=np.ma.masked_array(district, np.arange(len(y)) == 4))
+    labels = district.astype(object)
+    labels[6] = 2.5
+    with pytest.raises(InputError, match=r"cluster of cell 6 is 2.5, expected"):
+        fit_count_model(design, y, COLUMNS, cluster=labels)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])

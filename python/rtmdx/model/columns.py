@@ -24,14 +24,19 @@ from rtmdx.space.impedance import Impedance
 from rtmdx.space.layers import Operationalization, RiskFactor
 
 __all__ = [
+    "BLOCK",
     "BitColumns",
     "ColumnSource",
     "Columns",
+    "Moments",
     "NestedColumns",
+    "block_moments",
     "computed_columns",
     "cost_columns",
     "density_column",
     "density_columns",
+    "density_threshold",
+    "encode_bits",
     "proximity_columns",
 ]
 
@@ -40,7 +45,11 @@ Encoded = tuple[Codes, NDArray[np.uint8], tuple[int, ...]]
 """Codes per kept cell, decode table (codes, variables), and the band of each variable."""
 
 _BITS = 8
-_PIECE = 1 << 20  # cells whose squares are summed at a time: a fixed order, and no copy of the whole
+BLOCK = (
+    1024  # cells a side of the blocks whose moments are taken: a fixed order, and the same from tiles of whole blocks
+)
+Moments = tuple[int, float, float]
+"""Number of cells, their mean, and the sum of squares about it."""
 
 
 class Columns(Protocol):
@@ -118,15 +127,20 @@ class BitColumns:
         return next((b for b in equal if np.array_equal(self._bit(b), self._bit(k))), None)
 
     def encode(self, kept: Sequence[int]) -> list[Encoded]:
-        blocks = []
-        for start in range(0, len(kept), _BITS):
-            part = tuple(kept[start : start + _BITS])
-            codes = np.zeros(self.n_cells, dtype=np.uint8)
-            for bit, k in enumerate(part):
-                codes |= self._bit(k) << np.uint8(bit)
-            decode = ((np.arange(2 ** len(part))[:, None] >> np.arange(len(part))[None, :]) & 1).astype(np.uint8)
-            blocks.append((codes, decode, part))
-        return blocks
+        return encode_bits(self._bit, self.n_cells, kept)
+
+
+def encode_bits(bit: Callable[[int], Codes], n: int, kept: Sequence[int]) -> list[Encoded]:
+    """Pack the 0/1 columns kept, of n cells each, eight to a block."""
+    blocks = []
+    for start in range(0, len(kept), _BITS):
+        part = tuple(kept[start : start + _BITS])
+        codes = np.zeros(n, dtype=np.uint8)
+        for place, k in enumerate(part):
+            codes |= bit(k) << np.uint8(place)
+        decode = ((np.arange(2 ** len(part))[:, None] >> np.arange(len(part))[None, :]) & 1).astype(np.uint8)
+        blocks.append((codes, decode, part))
+    return blocks
 
 
 def proximity_columns(features: Features, grid: Grid, distances: Sequence[float], **run: Any) -> Columns:
@@ -188,12 +202,40 @@ def density_column(
 ) -> tuple[NDArray[np.bool_], float]:
     """Return where the density is at least mean + 2 SD over the kept cells, and that threshold; `raster` is room."""
     density_array(features, grid, bandwidth=bandwidth, kernel=kernel, out=raster, **run)
-    values = raster[grid.mask]
-    mean = float(values.mean())
-    squares = sum(float(np.square(values[i : i + _PIECE] - mean).sum()) for i in range(0, values.size, _PIECE))
-    sd = math.sqrt(squares / (values.size - 1)) if values.size > 1 else 0.0
-    threshold = mean + 2 * sd
-    return values >= threshold, threshold
+    threshold = density_threshold(block_moments(raster, grid.mask))
+    return raster[grid.mask] >= threshold, threshold
+
+
+def block_moments(raster: NDArray[np.float64], mask: NDArray[np.bool_]) -> list[Moments]:
+    """Return the moments of the kept values of each block of `BLOCK` x `BLOCK` cells, row by row, empty ones left out.
+
+    Parameters
+    ----------
+    raster : float64 array, shape (rows, cols)
+        Its first cell must be a block's.
+    mask : bool array, shape (rows, cols)
+    """
+    out = []
+    for top in range(0, raster.shape[0], BLOCK):
+        for left in range(0, raster.shape[1], BLOCK):
+            part = slice(top, top + BLOCK), slice(left, left + BLOCK)
+            values = raster[part][mask[part]]
+            if values.size:
+                mean = float(values.mean())
+                out.append((values.size, mean, float(np.square(values - mean).sum())))
+    return out
+
+
+def density_threshold(moments: Sequence[Moments]) -> float:
+    """Mean + 2 SD (n - 1) of the values whose moments by block these are (Chan, Golub & LeVeque 1983)."""
+    n, mean, squares = 0, 0.0, 0.0
+    for m, at, about in moments:
+        total = n + m
+        gap = at - mean
+        mean += gap * (m / total)
+        squares += about + gap * gap * (n * (m / total))
+        n = total
+    return mean + 2.0 * (math.sqrt(squares / (n - 1)) if n > 1 else 0.0)
 
 
 class ColumnSource(Protocol):

@@ -23,7 +23,16 @@ from rtmdx.space.grid import Grid
 from rtmdx.space.impedance import Impedance
 from rtmdx.space.layers import Finding, Operationalization, RiskFactor
 
-__all__ = ["Block", "Design", "DroppedVariable", "Operationalization", "Variable", "barely_varying", "build_design"]
+__all__ = [
+    "Block",
+    "Design",
+    "DroppedVariable",
+    "Operationalization",
+    "Variable",
+    "barely_varying",
+    "build_design",
+    "support_rule",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +200,7 @@ def build_design(
                 factor, operationalization, grid, kernel=kernel, impedance=impedance, step=step, threads=threads,
                 cancel=cancel,
             )  # fmt: skip
-            kept, lost = _support_rule(i, factor, operationalization, made, need)
+            kept, lost = support_rule(i, factor, operationalization, made, need)
             dropped += lost
             blocks += [
                 Block(codes, decode, tuple(kept[k] for k in which))
@@ -233,7 +242,7 @@ def variable_name(factor: int, name: str, operationalization: Operationalization
     return f"r{factor + 1:02d}{operationalization[0]}{band:02d}_{name}_{operationalization}_{length}"
 
 
-def _support_rule(
+def support_rule(
     i: int, factor: RiskFactor, operationalization: Operationalization, columns: Columns, need: int
 ) -> tuple[dict[int, Variable], list[DroppedVariable]]:
     """Return the variables kept, by 0-based band, and those dropped with the reason."""

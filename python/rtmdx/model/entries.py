@@ -9,7 +9,7 @@ is that of the whole, bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -20,6 +20,7 @@ from scipy.special import gammaln
 
 from rtmdx import _rows, _tables
 from rtmdx.model.design import Design, Variable
+from rtmdx.model.levels import PIECE, count_constant, levels_of, reference_rate
 
 __all__ = ["Distinct", "Entries"]
 
@@ -29,7 +30,7 @@ Bytes = NDArray[np.uint8]
 Distinct = Literal["none", "events", "all"]
 """Which cells' exposures are told apart: none (all that Poisson needs), those of cells with events, or all."""
 
-PIECE = 1 << 21  # cells collapsed at a time: bounds the memory of keys and hash table
+APART = 1 << 14  # from such counts on exposures stay apart for Poisson too: its sums alone would cost digits of log L
 WORD = 256
 
 
@@ -88,31 +89,6 @@ class _Plan:
         return keys
 
 
-def _levels(y: Float, exposure: Float | None, *, merge_zeros: bool) -> tuple[Int, Float, Float]:
-    """Number the distinct pairs of count and exposure, in rising order; return (of each cell, y, exposure)."""
-    if exposure is None:
-        top = float(y.max()) if len(y) else 0.0
-        if top < 1 << 22:  # counts small enough to be looked up
-            whole = y.astype(np.int64)
-            seen = np.flatnonzero(np.bincount(whole, minlength=1))
-            lut: Int = np.zeros(int(top) + 1, np.int32)
-            lut[seen] = np.arange(len(seen), dtype=np.int32)
-            return lut[whole], seen.astype(np.float64), np.ones(len(seen))
-        values, number = np.unique(y, return_inverse=True)
-        return number.astype(np.int32), values, np.ones(len(values))
-    apart = np.flatnonzero(y > 0) if merge_zeros else np.arange(len(y))
-    order = apart[np.lexsort((exposure[apart], y[apart]))]
-    ys, es = y[order], exposure[order]
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (np.diff(ys) != 0) | (np.diff(es) != 0)
-    zeros = int(merge_zeros and len(apart) < len(y))
-    level = np.zeros(len(y), np.int32)
-    level[order] = np.cumsum(new) - 1 + zeros
-    first = np.flatnonzero(new)
-    head_y, head_e = np.zeros(zeros), np.ones(zeros)
-    return level, np.concatenate([head_y, ys[first]]), np.concatenate([head_e, es[first]])
-
-
 @dataclass(frozen=True)
 class Entries:
     """Distinct entries of a design.
@@ -132,8 +108,11 @@ class Entries:
         Count, exposure (in units of `log_unit`), and what a weight of 1 stands for.
     n_cells : int
         Cells with exposure.
-    n_events, constant, log_unit : float
-        Events; the sum of ``lgamma(y + 1) - y log(exposure)``; log of the unit of exposure.
+    n_events, constant, saturated, log_unit : float
+        Events; the sums of ``lgamma(y + 1) - y log(exposure)`` and of `count_constant`; log of the unit of exposure.
+    reference : tuple of float, or None
+        Where only sums of exposure and events are held: the rate over all cells, and the Poisson deviance / 2 of the
+        cells from it.
     group : int32 array, shape (n_entries,)
         Group of each entry; 0 unless groups were given.
     """
@@ -149,6 +128,8 @@ class Entries:
     n_cells: int
     n_events: float
     constant: float
+    saturated: float
+    reference: tuple[float, float] | None
     log_unit: float
     plan: _Plan
     group: Int
@@ -165,6 +146,7 @@ class Entries:
         *,
         distinct: Distinct = "all",
         group: Int | None = None,
+        poll: Callable[[], None] = lambda: None,
     ) -> Entries:
         """Collapse cells, or rows that stand for several, to distinct entries.
 
@@ -186,7 +168,10 @@ class Entries:
             With exposure: which exposures are told apart; those of other cells are added up (see `CellTable`).
         group : int32 array, shape (n_rows,), optional
             Rows of different groups, from 0, stay apart.
+        poll : callable
+            Called between pieces of the cells; raises to stop.
         """
+        poll()
         plan = _Plan(design, range(len(design.variables)) if columns is None else columns)
         n = len(y)
         keep = None
@@ -198,16 +183,24 @@ class Entries:
             group = None if group is None else group[keep]
             n = len(y)
         n_cells = n if cells is None else int(cells.sum())
+        if distinct == "none" and n and float(y.max()) >= APART:
+            distinct = "events"
         scale = 1.0
         if exposure is not None and n:
             scale = math.ldexp(1.0, max(math.frexp(float(exposure.max()))[1] - 1, -1022))
             exposure = exposure / scale
-        level, level_y, level_e = _levels(y, exposure, merge_zeros=distinct != "all")
+        level, level_y, level_e = levels_of(y, exposure, merge_zeros=distinct != "all", poll=poll)
+        poll()
         weight = np.ones(n, np.int64) if cells is None else np.ascontiguousarray(cells, np.int64)
         unit = np.ones(len(level_y))
-        per_level = _added(level, weight, len(level_y))
+        per_level = np.zeros(len(level_y), np.int64)
+        _sum_by(level, weight, per_level)
         n_events = float(np.sum(per_level * level_y))
-        constant = float(np.sum(per_level * (gammaln(level_y + 1.0) - level_y * np.log(level_e))))
+        values, first = np.unique(level_y, return_index=True)
+        per_count = np.add.reduceat(per_level, first) if len(first) else per_level
+        constant = float(np.sum(per_count * gammaln(values + 1.0)) - np.sum(per_level * level_y * np.log(level_e)))
+        saturated = float(np.sum(per_count * count_constant(values)))
+        reference = None
         bits = 60 - n_cells.bit_length()
 
         def units(which: NDArray[np.intp] | slice) -> NDArray[np.int64]:
@@ -224,21 +217,27 @@ class Entries:
         if exposure is not None and distinct == "none":
             # The sums of exposure and of events in each combination of codes: a Poisson log likelihood has them apart.
             some = np.flatnonzero(y > 0)
-            all_codes, exposed = _collapse(plan, codes, np.zeros(n, np.int32), units(slice(None)), n)[::2]
+            amount = units(slice(None))
+            reference = reference_rate(
+                level_y, level_e, per_level, int(amount.sum()), int(amount[y == 0].sum()), math.ldexp(1.0, -bits)
+            )
+            all_codes, exposed = _collapse(plan, codes, np.zeros(n, np.int32), amount, n, poll)[::2]
             happened = weight[some] * y[some].astype(np.int64)
             with_events = [c[some] for c in codes]
-            event_codes, events = _collapse(plan, with_events, np.zeros(len(some), np.int32), happened, len(some))[::2]
+            event_codes, events = _collapse(
+                plan, with_events, np.zeros(len(some), np.int32), happened, len(some), poll
+            )[::2]
             words, weight = np.concatenate([all_codes, event_codes]), np.concatenate([exposed, events])
             level = np.repeat(np.arange(2, dtype=np.int32), [len(exposed), len(events)])
             level_y, level_e, unit = np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.array([math.ldexp(1.0, -bits), 1.0])
             group = np.zeros(len(level), np.int32)
         elif group is None:
-            words, level, weight = _collapse(plan, codes, level, weight, n)
+            words, level, weight = _collapse(plan, codes, level, weight, n, poll)
             group = np.zeros(len(level), np.int32)
         else:
             n_groups = int(group.max(initial=0)) + 1
             pairs, both = np.unique(level.astype(np.int64) * n_groups + group, return_inverse=True)
-            words, both, weight = _collapse(plan, codes, both.astype(np.int32), weight, n)
+            words, both, weight = _collapse(plan, codes, both.astype(np.int32), weight, n, poll)
             level = (pairs[both] // n_groups).astype(np.int32)
             group = (pairs[both] % n_groups).astype(np.int32)
         return cls(
@@ -253,6 +252,8 @@ class Entries:
             n_cells,
             n_events,
             constant,
+            saturated,
+            reference,
             math.log(scale),
             plan,
             group,
@@ -287,27 +288,21 @@ class Entries:
         return self._members[j]
 
 
-def _added(row: Int, weight: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Sums of weights by row."""
-    out = np.zeros((1, n), np.int64)
-    _rows.add_by_row(row, np.zeros(0, np.int32), weight, out)
-    total: NDArray[np.int64] = out[0]
-    return total
+def _sum_by(row: Int, weight: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    """Add ``weight[i]`` to ``out[row[i]]``."""
+    _rows.add_by_row(row, np.zeros(0, np.int32), weight, out[None])
 
 
 def _collapse(
-    plan: _Plan, codes: Sequence[Bytes], level: Int, weight: NDArray[np.int64], n: int
+    plan: _Plan, codes: Sequence[Bytes], level: Int, weight: NDArray[np.int64], n: int, poll: Callable[[], None]
 ) -> tuple[Bytes, Int, NDArray[np.int64]]:
-    """Add up the weights of cells with equal words and level, a piece at a time."""
+    """Add up the weights of cells with equal words and level, a piece at a time; in order of first appearance."""
     n_bytes = 4 if not len(level) else max(1, (int(level.max()).bit_length() + 7) // 8)
     n_words = len(plan.room)
-    parts = []
-
-    def once(keys: Bytes, levels: Int, weights: NDArray[np.int64]) -> tuple[Bytes, Int, NDArray[np.int64]]:
-        row, first = _rows.collapse_rows(keys)
-        return keys[first], levels[first], _added(row, weights, len(first))
-
+    index = _rows.RowIndex(n_words + n_bytes)
+    total = np.zeros(1024, np.int64)
     for begin in range(0, n, PIECE):
+        poll()
         piece = slice(begin, min(begin + PIECE, n))
         keys = (
             plan.words([c[piece] for c in codes], n_bytes)
@@ -316,11 +311,13 @@ def _collapse(
         )
         little = np.ascontiguousarray(level[piece]).astype("<i4").view(np.uint8).reshape(-1, 4)
         keys[:, n_words:] = little[:, :n_bytes]
-        parts.append(once(keys, level[piece], weight[piece]))
-    if not parts:
-        return np.zeros((0, n_words), np.uint8), np.zeros(0, np.int32), np.zeros(0, np.int64)
-    keys, levels, weights = parts[0]
-    if len(parts) > 1:
-        joined = [np.concatenate(c) for c in zip(*parts, strict=True)]
-        keys, levels, weights = once(np.ascontiguousarray(joined[0]), joined[1], joined[2])
-    return np.ascontiguousarray(keys[:, :n_words]), np.ascontiguousarray(levels), weights
+        row = index.add(keys)
+        more = int(row.max()) + 1 - len(total)
+        if more > 0:
+            total = np.concatenate([total, np.zeros(max(more, len(total)), np.int64)])
+        _sum_by(row, weight[piece], total)
+    rows = index.finish()[0]
+    levels = np.zeros((len(rows), 4), np.uint8)
+    levels[:, :n_bytes] = rows[:, n_words:]
+    words = np.ascontiguousarray(rows[:, :n_words])
+    return words, levels.view("<i4").ravel().astype(np.int32), total[: len(rows)].copy()

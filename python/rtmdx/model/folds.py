@@ -22,6 +22,7 @@ from rtmdx.errors import InputError
 from rtmdx.model.time_folds import TimeFolds, time_folds
 
 __all__ = [
+    "BlockFolds",
     "BlockSize",
     "Folds",
     "Seed",
@@ -202,12 +203,69 @@ def spatial_folds(
     key = (block_row - block_row.min()) * (np.ptp(block_col) + 1) + (block_col - block_col.min())
     _, block, size = np.unique(key, return_inverse=True, return_counts=True)
     _check_k(k, len(size), "block", extent)
+    folds: NDArray[np.int32] = _deal_blocks(size, k, rng)[block]
+    return folds
+
+
+def _deal_blocks(size: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Deal blocks of so many cells to k folds of similar size."""
     shuffled = rng.permutation(len(size))
     order = shuffled[np.argsort(-size[shuffled], kind="stable")]
-    fold_of_block = np.empty(len(size), dtype=np.int32)
-    fold_of_block[order] = _deal(len(size), k, rng)
-    folds: NDArray[np.int32] = fold_of_block[block]
-    return folds
+    out = np.empty(len(size), dtype=np.int32)
+    out[order] = _deal(len(size), k, rng)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class BlockFolds:
+    """Spatial folds by block, for grids too large to hold a fold per cell: those of `spatial_folds`.
+
+    Attributes
+    ----------
+    block_cells : int
+    down, right : int
+        By how many cells the lattice is shifted up and left of the raster's first cell.
+    fold : int32 array, shape (n_block_rows, n_block_cols)
+        -1 where a block has no kept cell.
+    """
+
+    block_cells: int
+    down: int
+    right: int
+    fold: NDArray[np.int32]
+
+    @classmethod
+    def deal(
+        cls, mask: NDArray[np.bool_], block_cells: int, k: int = 5, *, seed: Seed, offset: bool = False
+    ) -> BlockFolds:
+        """Deal the blocks of a raster's kept cells, shape (rows, cols); parameters and errors as `spatial_folds`."""
+        if block_cells < 1:
+            raise InputError(f"block_cells is {block_cells}, expected at least 1.")
+        rng = np.random.default_rng(seed)
+        down, right = (int(v) for v in rng.integers(0, block_cells, 2)) if offset else (0, 0)
+        rows, cols = mask.shape
+        starts = np.unique(np.maximum(np.arange(0, cols + right, block_cells) - right, 0))
+        size = np.zeros((-(-(rows + down) // block_cells), len(starts)), np.int64)
+        for i in range(len(size)):
+            strip = mask[max(0, i * block_cells - down) : (i + 1) * block_cells - down]
+            size[i] = np.add.reduceat(np.count_nonzero(strip, axis=0), starts)
+        kept = size > 0
+        _check_k(
+            k,
+            int(kept.sum()),
+            "block",
+            f"smaller blocks (now {block_cells} cells wide; the raster has {rows} x {cols})",
+        )
+        fold = np.full(size.shape, -1, np.int32)
+        fold[kept] = _deal_blocks(size[kept], k, rng)
+        return cls(block_cells, down, right, fold)
+
+    def of(self, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Return the folds of cells by raster row and column."""
+        out: NDArray[np.int32] = self.fold[
+            (rows + self.down) // self.block_cells, (cols + self.right) // self.block_cells
+        ]
+        return out
 
 
 def district_folds(

@@ -31,7 +31,9 @@ Float = NDArray[np.float64]
 
 MAX_STEPS = 100
 MAX_COEFFICIENT = 30.0  # beyond it a coefficient is taken to be running to infinity
-MIN_LOG_EXCESS = -18.0  # of the variance over the mean, as a share of it: below, the fit is the Poisson to rounding
+MIN_EXCESS = (
+    1.5e-8  # of the variance over Poisson's, relative; below it the negative binomial is the Poisson to rounding
+)
 DECREMENT = 1e-16  # twice the gain in log L still promised when a fit is accepted
 
 
@@ -69,17 +71,14 @@ def _maximise(
     status, value, steps = _counts.maximise(
         FAMILIES.index(family),
         table.x,
-        table.pattern,
-        table.y,
-        table.cells,
-        table.exposure,
+        table.rows,
         at,
         gradient,
         information,
         fixed,
         DECREMENT,
         MAX_COEFFICIENT,
-        _smallest_dispersion(table, family),
+        MIN_EXCESS,
         MAX_STEPS,
     )
     if status == 1:
@@ -94,13 +93,6 @@ def _maximise(
     if status == 4:
         raise FitError(f"The fit did not converge in {MAX_STEPS} Newton steps.")
     return at, value - table.constant, gradient, information, steps, status == 5
-
-
-def _smallest_dispersion(table: CountTable, family: Family) -> float:
-    """The log dispersion below which no cell's variance visibly exceeds its mean."""
-    if family != "nb2" or not len(table.y):
-        return MIN_LOG_EXCESS
-    return MIN_LOG_EXCESS - max(0.0, float(np.log(max(1.0, table.y.max()))))  # the excess is alpha mu
 
 
 def _identified(information: Float) -> Float:
@@ -137,16 +129,18 @@ def _poisson(table: CountTable, start: Float | None) -> TableFit:
 
 
 def _pearson_dispersion(table: CountTable, family: Family, beta: Float) -> float:
-    """A moment estimate of the dispersion given Poisson coefficients; the variance's excess is held to 1e-3 .. 1e3."""
+    """A moment estimate of the dispersion given Poisson coefficients; its excess of variance is not tiny."""
     eta = np.empty(len(table.x))
     _counts.linear_predictor(table.x, beta, eta)
     mu = table.exposure * np.exp(eta)[table.pattern]
     squared = (table.y - mu) ** 2
+    expected = float(np.sum(table.cells * mu))
+    level = float(np.sum(table.cells * mu**2)) / expected  # the mean of a cell at an average event
     if family == "nbii":
-        return min(max(float(np.sum(table.cells * squared / mu)) / table.n_cells - 1.0, 1e-3), 1e3)
-    value = float(np.sum(table.cells * (squared - mu))) / float(np.sum(table.cells * mu**2))
-    usual = max(1.0, float(np.sum(table.cells * mu**2)) / float(np.sum(table.cells * mu)))
-    return min(max(value, 1e-3 / usual), 1e3)
+        excess, unit = float(np.sum(table.cells * squared / mu)) / table.n_cells - 1.0, 1.0
+    else:
+        excess, unit = float(np.sum(table.cells * (squared - mu))) / expected, level
+    return min(max(excess, 1e-3), 1e3 * max(1.0, level)) / unit
 
 
 def fit_table(table: CountTable, family: Family, start: Float | None = None) -> TableFit:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,9 +22,9 @@ def check_counts(n_cells: int, counts: ArrayLike) -> Float:
     Raises
     ------
     InputError
-        If they are anything else, naming the cell.
+        If they are anything else or missing, naming the cell.
     """
-    y = reals(counts, "counts", "whole numbers >= 0, one per kept cell")
+    y = _numbers(counts, "counts", "count", "a whole number >= 0")
     if y.shape != (n_cells,):
         raise InputError(f"counts have shape {y.shape}, expected ({n_cells},): one per kept cell.")
     good = np.isfinite(y) & (y >= 0) & (y == np.floor(y))
@@ -37,11 +40,11 @@ def check_exposure(n_cells: int, exposure: ArrayLike | None, counts: Float | Non
     Raises
     ------
     InputError
-        If it is anything else, 0 in every cell, or 0 in a cell with events; it names the cell.
+        If it is anything else or missing, 0 in every cell, or 0 in a cell with events; it names the cell.
     """
     if exposure is None:
         return None
-    e = np.ascontiguousarray(reals(exposure, "exposure", "numbers >= 0, one per kept cell"))
+    e = np.ascontiguousarray(_numbers(exposure, "exposure", "exposure", "a finite number >= 0"))
     if e.shape != (n_cells,):
         raise InputError(f"exposure has shape {e.shape}, expected ({n_cells},): one number per kept cell.")
     good = np.isfinite(e) & (e >= 0)
@@ -57,3 +60,18 @@ def check_exposure(n_cells: int, exposure: ArrayLike | None, counts: Float | Non
     if not (e > 0).any():
         raise InputError("exposure is 0 in every cell: there is nothing to fit.")
     return e
+
+
+def _numbers(values: ArrayLike, names: str, name: str, expected: str) -> Float:
+    """Return float64; a value that is masked or no number is named with its cell."""
+    if np.ma.is_masked(values):
+        cell = int(np.argmax(np.ma.getmaskarray(values).ravel()))
+        raise InputError(f"{name} of cell {cell} is masked, expected {expected}.")
+    try:
+        return reals(values, names, f"{expected} per kept cell")
+    except InputError:
+        array = np.asarray(values, dtype=object)
+        for cell, value in enumerate(array.tolist() if array.ndim == 1 else []):
+            if not isinstance(value, (Real, Decimal)):
+                raise InputError(f"{name} {value!r} of cell {cell} is not {expected}.") from None
+        raise

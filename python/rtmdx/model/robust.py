@@ -42,34 +42,17 @@ def clustered_covariance(
     design, counts, exposure
         What the model was fitted to.
     cluster : array, shape (n_cells,)
-        Whole numbers or names.
+        Whole numbers or names, as any array of them or as objects.
     family, columns, parameters, covariance
         The model.
 
     Raises
     ------
     InputError
-        If there is not one cluster per cell, or fewer than two clusters have exposure.
+        If there is not one cluster per cell, a cell with exposure has none (it is named), or fewer than two clusters
+        have exposure.
     """
-    ids = np.asarray(cluster)
-    if ids.shape != (design.n_cells,):
-        raise InputError(f"cluster has shape {ids.shape}, expected ({design.n_cells},): one district per kept cell.")
-    if ids.dtype == object:  # names as pandas holds them
-        odd = [i for i, v in enumerate(ids.tolist()) if not isinstance(v, str | int)]
-        if odd:
-            raise InputError(
-                f"cluster of cell {odd[0]} is {ids[odd[0]]!r}, expected a whole number or a name.",
-                hint="Give cells outside every district a district of their own.",
-            )
-        ids = ids.astype(str)
-    if ids.dtype.kind not in "iubUST":
-        raise InputError(f"cluster holds {ids.dtype}, expected whole numbers or names.")
-    taking_part = np.ones(design.n_cells, dtype=bool) if exposure is None else exposure > 0
-    names, number = np.unique(ids[taking_part], return_inverse=True)
-    if len(names) < 2:
-        raise InputError("cluster has one district; robust standard errors need at least two.")
-    of_cell = np.zeros(design.n_cells, np.int32)
-    of_cell[taking_part] = number.astype(np.int32)
+    of_cell, n_clusters = _numbered(design, cluster, exposure)
     codes = [block.codes for block in design.blocks]
     entries = Entries.tabulate(design, codes, counts, None, exposure, columns, group=of_cell)
     order = np.lexsort((*entries.words.T[::-1], entries.level, entries.group))  # any order of cells, one order of sums
@@ -87,9 +70,9 @@ def clustered_covariance(
     scores = np.empty((len(order), 2))
     _counts.cell_scores(
         FAMILIES.index(family) if dispersed else 0,
-        np.arange(len(order), dtype=np.int32),
-        entries.y[level],
-        entries.exposure[level],
+        _counts.Rows(
+            np.arange(len(order), dtype=np.int32), entries.y[level], np.ones(len(order)), entries.exposure[level]
+        ),
         eta,
         float(parameters[k]) if dispersed else 0.0,
         scores,
@@ -98,11 +81,54 @@ def clustered_covariance(
     parts = [scores[:, 0] * x[:, a] for a in range(k)]
     if dispersed:
         parts.append(scores[:, 1])
-    sums = np.column_stack([np.bincount(group, weights=p, minlength=len(names)) for p in parts])
+    sums = np.column_stack([np.bincount(group, weights=p, minlength=n_clusters) for p in parts])
     # einsum sums serially: a threaded BLAS would not give the same bits everywhere.
     meat = np.einsum("ga,gb->ab", sums, sums)
     n = len(parts)
     bread = covariance[:n, :n]
     sandwich = np.full(covariance.shape, np.nan)
-    sandwich[:n, :n] = np.einsum("ab,bc,cd->ad", bread, meat, bread) * (len(names) / (len(names) - 1.0))
-    return 0.5 * (sandwich + sandwich.T), len(names)
+    sandwich[:n, :n] = np.einsum("ab,bc,cd->ad", bread, meat, bread) * (n_clusters / (n_clusters - 1.0))
+    return 0.5 * (sandwich + sandwich.T), n_clusters
+
+
+def _numbered(design: Design, cluster: ArrayLike, exposure: Float | None) -> tuple[NDArray[np.int32], int]:
+    """Number the clusters in the order of their names, whatever the order of the cells; return it and how many."""
+    ids = np.asarray(cluster)
+    if ids.shape != (design.n_cells,):
+        raise InputError(f"cluster has shape {ids.shape}, expected ({design.n_cells},): one district per kept cell.")
+
+    def unlike(i: int) -> InputError:
+        found = "masked" if np.ma.is_masked(cluster) else repr(ids[i])
+        return InputError(
+            f"cluster of cell {i} is {found}, expected a whole number or a name.",
+            hint="Give cells outside every district a district of their own.",
+        )
+
+    taking_part = np.ones(design.n_cells, dtype=bool) if exposure is None else exposure > 0
+    missing = np.ma.getmaskarray(cluster) if isinstance(cluster, np.ma.MaskedArray) else np.zeros(len(ids), dtype=bool)
+    if ids.dtype.kind in "Of":
+        from pandas import isna
+
+        missing = missing | isna(ids)
+    if (missing & taking_part).any():
+        i = int(np.argmax(missing & taking_part))
+        raise unlike(i)
+    if ids.dtype.kind == "O":
+        from pandas import factorize
+
+        number, names = factorize(ids[taking_part])
+        for value in names:
+            if not isinstance(value, (str, int, np.integer)):
+                raise unlike(next(i for i in np.flatnonzero(taking_part).tolist() if ids[i] == value))
+        rank = sorted(range(len(names)), key=lambda g: (isinstance(names[g], str), names[g]))
+        number, n_clusters = np.argsort(rank)[number], len(names)
+    elif ids.dtype.kind in "iubUST":
+        names, number = np.unique(ids[taking_part], return_inverse=True)
+        n_clusters = len(names)
+    else:
+        raise InputError(f"cluster holds {ids.dtype}, expected whole numbers or names.")
+    if n_clusters < 2:
+        raise InputError("cluster has one district; robust standard errors need at least two.")
+    of_cell = np.zeros(design.n_cells, np.int32)
+    of_cell[taking_part] = number.astype(np.int32)
+    return of_cell, n_clusters

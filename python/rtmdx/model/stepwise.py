@@ -114,7 +114,7 @@ def stepwise(
         Called as ``progress("stepwise", done, total)``, in steps; the total is a guess (families x
         (factors + 1)) until the end.
     cancel : callable, optional
-        Polled before every fit, from any of the threads.
+        Polled between pieces of the tabulation and before every fit, from any of the threads.
 
     Returns
     -------
@@ -135,9 +135,10 @@ def stepwise(
     exposure 0 do not count. A move is admissible only if all coefficients of the signed columns are positive after
     it, forced ones apart. A variable without
     events where it is 1 (or where it is 0) has an infinite coefficient: it is not enterable, and the trace
-    says so, as it does for collinear variables and fits that fail. BICs that differ by at most 1e-9 of their
-    size are equal; then a drop comes before an exchange before an add, the smaller distance first, proximity before
-    cost before density, and the factors in their order. Equal final BICs go to the earlier family.
+    says so, as it does for collinear variables and fits that fail. The moves whose BIC exceeds the step's lowest by at
+    most 1e-9 of its size are equal: of them a drop comes before an exchange before an add, the smaller distance
+    first, proximity before cost before density, and the factors in their order. The search stops where no move lowers
+    BIC by more than 1e-9 of its size. Equal final BICs go to the earlier family.
 
     Cells are first collapsed to the distinct combinations of candidates' codes, count and exposure (the
     *tabulation*, one pass over the cells); the search splits these by one variable after another. All sums over
@@ -146,8 +147,8 @@ def stepwise(
     y = check_counts(design.n_cells, counts)
     weight = check_exposure(design.n_cells, exposure, y)
 
-    def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
-        return CellTable.from_design(design, y, weight, columns, distinct=distinct)
+    def tabulate(columns: Sequence[int], distinct: Distinct, poll: Callable[[], None]) -> CellTable:
+        return CellTable.from_design(design, y, weight, columns, distinct=distinct, poll=poll)
 
     options = StepwiseOptions(families, forced, forced_factors, forced_sign, exchange, alpha, max_steps)
     return _stepwise(
@@ -204,8 +205,8 @@ def stepwise_entries(
         raise InputError(f"row {int(np.argmin(number))} stands for 0 cells, expected at least 1.")
     weight = check_exposure(rows.n_cells, exposure, events)
 
-    def tabulate(columns: Sequence[int], distinct: Distinct) -> CellTable:
-        return CellTable.from_entries(design, codes, events, number, weight, columns, distinct=distinct)
+    def tabulate(columns: Sequence[int], distinct: Distinct, poll: Callable[[], None]) -> CellTable:
+        return CellTable.from_entries(design, codes, events, number, weight, columns, distinct=distinct, poll=poll)
 
     return _stepwise(
         design,
@@ -221,7 +222,7 @@ def stepwise_entries(
 
 def _stepwise(
     design: Design,
-    tabulate: Callable[[Sequence[int], Distinct], CellTable],
+    tabulate: Callable[[Sequence[int], Distinct, Callable[[], None]], CellTable],
     candidates: Sequence[int],
     options: StepwiseOptions,
     has_exposure: bool,
@@ -243,7 +244,7 @@ def _stepwise(
     poll()
     columns = sorted({*rules.candidates, *rules.forced})
     kinds: dict[Family, Distinct] = {f: DISTINCT[f] if has_exposure else "all" for f in families}
-    tables = {kinds[families[0]]: tabulate(columns, kinds[families[0]])}
+    tables = {kinds[families[0]]: tabulate(columns, kinds[families[0]], poll)}
     if tables[kinds[families[0]]].n_events == 0:
         raise FitError("There are no events in the study area: nothing can be estimated.")
     guess = len({design.variables[j].factor for j in columns}) + 1
@@ -261,7 +262,7 @@ def _stepwise(
 
         kind = kinds[family]
         if kind not in tables:
-            tables[kind] = tabulate(columns, kind)
+            tables[kind] = tabulate(columns, kind, poll)
         search = Search(design, tables[kind], family, rules, threads, poll)
         null_bic[family] = search.bic
         report(0)

@@ -8,17 +8,17 @@ All weights are whole numbers, so a table is the same whatever the order in whic
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
-from rtmdx import _tables
+from rtmdx import _counts, _tables
 from rtmdx.model.design import Design, Variable
 from rtmdx.model.entries import Distinct, Entries
+from rtmdx.model.levels import count_constant
 
 __all__ = ["CellTable", "CountTable", "Node"]
 
@@ -44,11 +44,14 @@ class CountTable:
         events were merged over exposures, `cells` is the sum of exposure and `exposure` 1; where only sums
         are held, the events are rows of exposure 0.
     constant : float
-        The sum over cells of ``lgamma(y + 1) - y log(exposure)``.
+        What log L lacks, minus its value by `_counts.count_likelihood`: the sum over cells of
+        ``lgamma(y + 1) - y log(y) + y``.
     n_cells : int
         Number of cells with exposure.
     log_unit : float
         Log of the unit exposures are in: subtract it from an intercept.
+    reference : tuple of float, or None
+        As `Entries` has it, where only sums are held.
     """
 
     x: Float
@@ -59,6 +62,7 @@ class CountTable:
     constant: float
     n_cells: int
     log_unit: float = 0.0
+    reference: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, x: Float, pattern: Int, y: Float, cells: Float, exposure: Float | None = None) -> CountTable:
@@ -66,9 +70,14 @@ class CountTable:
         exposure = np.ones(len(y)) if exposure is None else exposure
         keep = (cells > 0) & (exposure > 0)
         y, cells, exposure = y[keep], cells[keep], exposure[keep]
-        constant = float(np.sum(cells * (gammaln(y + 1.0) - y * np.log(exposure))))
+        constant = float(np.sum(cells * count_constant(y)))
         x, pattern = np.ascontiguousarray(x), np.ascontiguousarray(pattern[keep])
         return cls(x, pattern, y, cells, exposure, constant, int(cells.sum()))
+
+    @property
+    def rows(self) -> _counts.Rows:
+        """The rows as the compiled loops take them."""
+        return _counts.Rows(self.pattern, self.y, self.cells, self.exposure)
 
     @cached_property
     def n_events(self) -> float:
@@ -88,9 +97,17 @@ class CountTable:
         seen = np.flatnonzero(exposure)
         # Events and exposure enter by their sums alone: one cell of the mean exposure 1 stands for each unit.
         mean = events[seen] / exposure[seen]
-        return CountTable(
-            self.x, seen.astype(np.int32), mean, exposure[seen], np.ones(len(seen)), self.constant, self.n_cells
-        )
+        table = CountTable(self.x, seen.astype(np.int32), mean, exposure[seen], np.ones(len(seen)), 0.0, self.n_cells)
+        # What the cells differ among themselves is the deviance of each from its pattern's rate.
+        rate = np.full(n, -np.inf)
+        rate[seen[mean > 0.0]] = np.log(mean[mean > 0.0])
+        sums = np.empty((n, 5))
+        if self.reference is None:
+            within = -_counts.count_likelihood(0, self.rows, rate, 0.0, sums)
+        else:
+            of_all, deviance = self.reference
+            within = deviance + _counts.count_likelihood(0, table.rows, np.full(n, np.log(of_all)), 0.0, sums)
+        return replace(table, constant=self.constant + within)
 
 
 @dataclass(frozen=True)
@@ -171,10 +188,34 @@ class CellTable:
         columns: Sequence[int] | None = None,
         *,
         distinct: Distinct = "all",
+        poll: Callable[[], None] = lambda: None,
     ) -> CellTable:
-        """Tabulate the cells of a design; arguments as for `from_entries`, one row per cell."""
+        """Tabulate the cells of a design.
+
+        Parameters
+        ----------
+        design : Design
+        counts : float64 array, shape (n_cells,)
+            Events in each cell.
+        exposure : float64 array, shape (n_cells,), optional
+            Exposure of each cell.
+        columns : sequence of int, optional
+            Columns that can matter; all by default. Fewer give fewer entries.
+        distinct : {"none", "events", "all"}
+            With exposure: which cells' exposures are told apart; the others are added up. The Poisson log
+            likelihood needs the sums of exposure and events only ("none"). That of NBII is linear in the mean where
+            there are no events, so it needs the exposure of the cells that have some ("events"). NB2 needs all.
+            With counts of 16,384 and more, "none" is "events": by its sums alone log L would lose digits.
+        poll : callable
+            Called between pieces of the cells; raises to stop.
+
+        Returns
+        -------
+        CellTable
+            The same bits, in every table it gives, for any order and any division of the cells into rows.
+        """
         codes = [block.codes for block in design.blocks]
-        return cls(Entries.tabulate(design, codes, counts, None, exposure, columns, distinct=distinct))
+        return cls(Entries.tabulate(design, codes, counts, None, exposure, columns, distinct=distinct, poll=poll))
 
     @classmethod
     def from_entries(
@@ -187,35 +228,14 @@ class CellTable:
         columns: Sequence[int] | None = None,
         *,
         distinct: Distinct = "all",
+        poll: Callable[[], None] = lambda: None,
     ) -> CellTable:
-        """Tabulate rows that stand for several cells, such as those of tiles put end to end.
+        """Tabulate rows of codes, (n_blocks, n_rows), each for several cells; the rest as for `from_design`.
 
-        Parameters
-        ----------
-        design : Design
-            Its decode tables and variables are read; its cells' codes are not.
-        codes : uint8 array, shape (n_blocks, n_rows)
-            Codes of all blocks of the design. Rows may repeat, in any order.
-        y : float64 array, shape (n_rows,)
-            Events in each cell of the row.
-        cells : int64 array, shape (n_rows,)
-            Cells the row stands for.
-        exposure : float64 array, shape (n_rows,), optional
-            Exposure of each cell of the row.
-        columns : sequence of int, optional
-            Columns that can matter; all by default. Fewer give fewer entries.
-        distinct : {"none", "events", "all"}
-            With exposure: which cells' exposures are told apart; the others are added up. The Poisson log
-            likelihood needs the sums of exposure and events only ("none"). That of NBII is linear in the mean where
-            there are no events, so it needs the exposure of the cells that have some ("events"). NB2 needs all.
-
-        Returns
-        -------
-        CellTable
-            The same bits, in every table it gives, for any order and any division of the cells into rows.
+        The design's decode tables and variables are read, its cells' codes are not.
         """
         rows = [np.ascontiguousarray(c) for c in codes]
-        return cls(Entries.tabulate(design, rows, y, cells, exposure, columns, distinct=distinct))
+        return cls(Entries.tabulate(design, rows, y, cells, exposure, columns, distinct=distinct, poll=poll))
 
     @property
     def variables(self) -> dict[int, Variable]:
@@ -301,9 +321,10 @@ class CellTable:
             self.y[level],
             cells,
             self.exposure[level],
-            self.entries.constant,
+            self.entries.saturated,
             self.n_cells,
             self.entries.log_unit,
+            self.entries.reference,
         )
 
     def table(self, node: Node) -> CountTable:
@@ -356,4 +377,4 @@ def merged(table: CountTable) -> CountTable:
         first = np.flatnonzero(new)
         cells = np.add.reduceat(cells, first)
         pattern, y, exposure = pattern[first], y[first], exposure[first]
-    return CountTable(x, pattern, y, cells, exposure, table.constant, table.n_cells, table.log_unit)
+    return replace(table, x=x, pattern=pattern, y=y, cells=cells, exposure=exposure)

@@ -17,6 +17,7 @@ from rtmdx.space.values import array_in, choice, crs_in, crs_name, named, number
 __all__ = ["Grid"]
 
 _MAX_CELLS = 2**31 - 1
+_INDEXED = 1 << 26  # rasters up to so many cells hold an index of their kept ones
 
 
 class Grid(Frame):
@@ -170,6 +171,19 @@ class Grid(Frame):
             CRS coordinates. A point on a cell edge belongs to the cell east and south of it; the
             grid's own east and south edges belong to its last column and row.
         """
+        r, c, inside = self.row_col_of(x, y)
+        out = np.full(inside.shape, -1, dtype=np.int32)
+        out[inside] = self._index[r, c] if self.mask.size <= _INDEXED else self._counted(r, c)
+        return out
+
+    def row_col_of(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+        """Return row and column of the points in the raster, kept cell or not, and which points these are.
+
+        Parameters
+        ----------
+        x, y : float arrays, shape (n,)
+            As for `cell_of`.
+        """
         rows, cols = self.shape
         east, north = reals(x, "x", "coordinates"), reals(y, "y", "coordinates")
         if east.shape != north.shape:
@@ -178,10 +192,20 @@ class Grid(Frame):
         fy = (self.y_max - north) / self.dy
         with np.errstate(invalid="ignore"):
             inside = (fx >= 0) & (fx <= cols) & (fy >= 0) & (fy <= rows)
-        out = np.full(fx.shape, -1, dtype=np.int32)
         c = np.minimum(np.floor(fx[inside]).astype(np.intp), cols - 1)
         r = np.minimum(np.floor(fy[inside]).astype(np.intp), rows - 1)
-        out[inside] = self._index[r, c]
+        return r, c, inside
+
+    def _counted(self, r: NDArray[np.intp], c: NDArray[np.intp]) -> NDArray[np.int32]:
+        """The kept-cell index by counting along rows: no raster of indices, which is four times the mask."""
+        before = np.concatenate([[0], np.cumsum(np.count_nonzero(self.mask, axis=1))])
+        out = np.full(r.shape, -1, dtype=np.int32)
+        order = np.argsort(r, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(r[order])) + 1):
+            if part.size:
+                line = self.mask[r[part[0]]]
+                number = before[r[part[0]]] + np.cumsum(line)[c[part]] - 1
+                out[part] = np.where(line[c[part]], number, -1)
         return out
 
     def to_raster(self, values: ArrayLike, fill: Any = np.nan) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,15 @@ from rtmdx.space.values import as_array, as_dtype, flag, named, text, whole
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["CHUNK", "compressors", "consolidate", "encoded_nan", "spatial_attributes", "stream_to_zarr"]
+__all__ = [
+    "CHUNK",
+    "compressors",
+    "consolidate",
+    "create_rasters",
+    "encoded_nan",
+    "spatial_attributes",
+    "stream_to_zarr",
+]
 
 CHUNK = 1024
 
@@ -116,7 +124,7 @@ def stream_to_zarr(
     if overwrite:
         require_own(path, "Zarr store", set())
     with replacing(path, "Zarr store", overwrite=overwrite, folder=True) as new:
-        array = _create(new, frame, name, kind, attrs)
+        array = create_rasters(new, frame, {name: attrs}, kind)[name]
         waiting: Future[None] | None = None
         # One writer, so chunks are never shared; the engine releases the GIL, so both go on at once.
         with ThreadPoolExecutor(max_workers=1) as writer:
@@ -216,13 +224,20 @@ def consolidate(store: Path) -> None:
     root.write_text(json.dumps(group, indent=1), encoding="utf-8")
 
 
-def _create(store: Path, frame: Frame, name: str, kind: np.dtype[Any], attrs: dict[str, Any]) -> zarr.Array[Any]:
+def create_rasters(
+    store: Path,
+    frame: Frame,
+    rasters: Mapping[str, dict[str, Any]],
+    kind: np.dtype[Any],
+    attributes: dict[str, Any] | None = None,
+) -> dict[str, zarr.Array[Any]]:
+    """Make a Zarr group with coordinates, grid mapping and empty rasters, dims (y, x); `attributes` are the group's."""
     import zarr
 
-    # The coordinates and the grid mapping are those of any raster of the frame; only the array itself is new.
-    sample = frame.dataarray(np.empty((0, 0), dtype=kind), name, attrs, (0, 0, 0, 0))
+    # The coordinates and the grid mapping are those of any raster of the frame; only the arrays themselves are new.
+    sample = frame.dataarray(np.empty((0, 0), dtype=kind), "raster", {}, (0, 0, 0, 0))
     plain: dict[str, Any] = {"compressors": None}
-    group = zarr.create_group(store, zarr_format=3, attributes=spatial_attributes(frame))
+    group = zarr.create_group(store, zarr_format=3, attributes={**spatial_attributes(frame), **(attributes or {})})
     for axis, values in (("y", frame.y), ("x", frame.x)):
         coordinate = group.create_array(axis, data=values, dimension_names=(axis,), **plain)
         coordinate.attrs.update(sample.coords[axis].attrs)
@@ -230,19 +245,21 @@ def _create(store: Path, frame: Frame, name: str, kind: np.dtype[Any], attrs: di
     mapping.attrs.update(sample.coords["spatial_ref"].attrs)
     fill = np.nan if kind.kind == "f" else 0
     chunks = (min(CHUNK, max(frame.shape[0], 1)), min(CHUNK, max(frame.shape[1], 1)))
-    array = group.create_array(
-        name,
-        shape=frame.shape,
-        dtype=kind,
-        chunks=chunks,
-        dimension_names=("y", "x"),
-        compressors=compressors(),
-        fill_value=fill,
-    )
     # As xarray writes it: the mapping is a coordinate, and a float's fill value means missing.
     missing = {"_FillValue": encoded_nan()} if kind.kind == "f" else {}
-    array.attrs.update({**sample.attrs, "coordinates": "spatial_ref", **missing})
-    return array
+    arrays = {}
+    for name, attrs in rasters.items():
+        arrays[name] = group.create_array(
+            name,
+            shape=frame.shape,
+            dtype=kind,
+            chunks=chunks,
+            dimension_names=("y", "x"),
+            compressors=compressors(),
+            fill_value=fill,
+        )
+        arrays[name].attrs.update({**sample.attrs, **attrs, "coordinates": "spatial_ref", **missing})
+    return arrays
 
 
 def encoded_nan() -> str:
