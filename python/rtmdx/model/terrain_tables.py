@@ -99,12 +99,9 @@ def risk_columns(terrain: RiskTerrain) -> dict[str, NDArray[Any]]:
 def cell_polygons(terrain: RiskTerrain) -> gpd.GeoDataFrame:
     """Return one square polygon per kept cell with the columns of `RiskTerrain.cells`."""
     import geopandas as gpd
-    import shapely
+
+    from rtmdx.space.geofiles import cell_squares
 
     grid = terrain.grid
-    rows, cols = grid.rows_cols
-    size = grid.cell_size
-    west, north = grid.x_min + cols * size, grid.y_max - rows * size
     data = {k: v for k, v in place_columns(grid).items() if k not in ("x", "y")} | risk_columns(terrain)
-    boxes = shapely.box(west, north - size, west + size, north)
-    return gpd.GeoDataFrame(data, geometry=boxes, crs=grid.crs)
+    return gpd.GeoDataFrame(data, geometry=cell_squares(grid))

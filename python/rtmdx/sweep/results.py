@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rtmdx.errors import InputError
-from rtmdx.sweep.contract import Manifest
+from rtmdx.errors import InputError, StoreError
+from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry
 from rtmdx.sweep.store import SweepStore, grid_of
 
 if TYPE_CHECKING:
@@ -19,6 +22,17 @@ if TYPE_CHECKING:
     from rtmdx.space.grid import Grid
 
 __all__ = ["ScenarioTerrain", "SweepResults", "open_sweep"]
+
+_WHICH = {
+    "score": ("Relative risk score: product of the relative risk values present, lowest cell 1", "1"),
+    "expected": ("Expected events per cell over the outcome's period", "events per cell"),
+}
+_MAPS = {
+    "mean": "mean rank over scenarios, 1 the highest risk",
+    "sd": "standard deviation of the rank over scenarios",
+    "best": "smallest rank over scenarios",
+    "worst": "largest rank over scenarios",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +49,8 @@ class ScenarioTerrain:
         Its row of the table of scenarios.
     tables : dict of DataFrame
         "model", "variables", "validity", "findings".
+    provenance : dict
+        The sweep's id and title, the scenario's parameters, versions and the digests of its record.
     """
 
     id: str
@@ -44,11 +60,80 @@ class ScenarioTerrain:
     expected: xr.DataArray
     summary: dict[str, Any]
     tables: dict[str, pd.DataFrame]
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def table(self) -> pd.DataFrame:
         """The final model, one row per variable, as `RiskTerrain.table`."""
         return self.tables["model"]
+
+    @property
+    def title(self) -> str:
+        """The sweep's title and the scenario's label."""
+        return f"{self.provenance.get('title', 'sweep')}: {self.label}"
+
+    def to_geotiff(
+        self, path: str | os.PathLike[str], which: Literal["score", "expected"] = "score", *, overwrite: bool = False
+    ) -> None:
+        """Write "score" or "expected" as a cloud-optimised GeoTIFF: float32, NaN outside, provenance in its tags.
+
+        Raises
+        ------
+        InputError
+            `which` is neither.
+        MissingDependencyError
+            rasterio is not installed.
+        OutputError
+            `path` exists (and not `overwrite`), or cannot be written.
+        """
+        from rtmdx.space.geofiles import write_cog
+
+        if which not in _WHICH:
+            raise InputError(f"which: found {which!r}, expected one of {', '.join(map(repr, _WHICH))}.")
+        description, units = _WHICH[which]
+        write_cog(
+            path, self.grid, getattr(self, which).values, title=self.title, description=description, units=units,
+            provenance=json.dumps(self.provenance, sort_keys=True), overwrite=overwrite,
+        )  # fmt: skip
+
+    def to_geopackage(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write ``cells`` (a square per kept cell with row, col, score, expected), the tables and ``provenance``.
+
+        Raises
+        ------
+        OutputError
+            `path` exists (and not `overwrite`), or cannot be written.
+        """
+        import geopandas as gpd
+        import pandas as pd
+
+        from rtmdx.space.geofiles import cell_squares, write_layers
+
+        rows, cols = self.grid.rows_cols
+        mask = self.grid.mask
+        cells = {
+            "cell": np.arange(self.grid.n_cells),
+            "row": rows,
+            "col": cols,
+            "score": self.score.values[mask],
+            "expected": self.expected.values[mask],
+        }
+        told = {**self.provenance, "summary": self.summary}
+        provenance = [(k, v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in told.items()]
+        layers: dict[str, Any] = {"cells": gpd.GeoDataFrame(cells, geometry=cell_squares(self.grid))}
+        # a table without rows has no columns either, and would be no table
+        layers |= {name: _flat(frame) for name, frame in self.tables.items() if len(frame.columns)}
+        layers["provenance"] = pd.DataFrame(provenance, columns=["key", "value"])
+        write_layers(path, layers, title=self.title, overwrite=overwrite)
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn lists and mappings within a table into JSON."""
+    flat = frame.copy()
+    for column in flat.columns:
+        if flat[column].map(lambda v: isinstance(v, list | dict)).any():
+            flat[column] = flat[column].map(lambda v: None if v is None else json.dumps(v, sort_keys=True))
+    return flat
 
 
 class SweepResults:
@@ -56,7 +141,10 @@ class SweepResults:
 
     def __init__(self, store: SweepStore) -> None:
         self._store = store
-        self._places = store.handle().places
+        self._by_name: dict[str | int, ScenarioEntry] = {
+            **{e.id: e for e in store.manifest.scenarios},
+            **{e.index: e for e in store.manifest.scenarios},
+        }
 
     @property
     def manifest(self) -> Manifest:
@@ -69,17 +157,17 @@ class SweepResults:
         import pandas as pd
 
         states = self._store.states()
-        rows = []
-        for entry in self.manifest.scenarios:
-            record = self._store.record(entry.index) if states[entry.index] in ("succeeded", "failed") else None
-            error = None if record is None or record.error is None else record.error["message"]
-            rows.append(
-                {
-                    "index": entry.index, "id": entry.id, "label": entry.label, "grid": entry.grid,
-                    "state": states[entry.index], **entry.parameters,
-                    **({} if record is None else record.summary), "error": error,
-                }
-            )  # fmt: skip
+        figures = self._store.records.summaries()
+        failed = [i for i, state in states.items() if state == "failed"]
+        failures = {r.index: r.error for r in self._store.records.failures(failed) if r is not None}
+        rows = [
+            {
+                "index": entry.index, "id": entry.id, "label": entry.label, "grid": entry.grid,
+                "state": states[entry.index], **entry.parameters, **figures.get(entry.index, {}),
+                "error": (failures.get(entry.index) or {}).get("message"),
+            }
+            for entry in self.manifest.scenarios
+        ]  # fmt: skip
         return pd.DataFrame(rows).set_index("index")
 
     def rasters(self, grid: str | None = None) -> xr.Dataset:
@@ -89,17 +177,25 @@ class SweepResults:
         ----------
         grid : str, optional
             Its key; needed where the sweep has several.
+
+        Raises
+        ------
+        InputError
+            There is no such grid, or there are several.
         """
         import xarray as xr
 
-        keys = [g.key for g in self.manifest.grids]
-        if grid is None and len(keys) > 1:
-            raise InputError(f"the sweep has {len(keys)} grids: {', '.join(keys)}.", hint="Name one.")
-        key = keys[0] if grid is None else grid
-        if key not in keys:
-            raise InputError(f"grid: found {key!r}, expected one of {', '.join(keys)}.")
-        opened: xr.Dataset = xr.open_zarr(self._store.path / key, consolidated=False, chunks=None, decode_coords="all")
+        key = self._grid(grid).key
+        opened: xr.Dataset = xr.open_zarr(self._store.objects.zarr(), group=key, chunks=None, decode_coords="all")
         return opened
+
+    def _grid(self, grid: str | None) -> GridEntry:
+        grids = {g.key: g for g in self.manifest.grids}
+        if grid is None and len(grids) != 1:
+            raise InputError(f"the sweep has {len(grids)} grids: {', '.join(grids)}.", hint="Name one.")
+        if grid is not None and grid not in grids:
+            raise InputError(f"grid: found {grid!r}, expected one of {', '.join(grids)}.")
+        return next(iter(grids.values())) if grid is None else grids[grid]
 
     def terrain(self, scenario: str | int) -> ScenarioTerrain:
         """Return one scenario by its id or its place.
@@ -108,33 +204,123 @@ class SweepResults:
         ------
         InputError
             There is no such scenario, or it is not complete.
+        StoreError
+            What it has in the store is damaged.
         """
         import pandas as pd
 
-        entry = next((e for e in self.manifest.scenarios if scenario in (e.id, e.index)), None)
+        entry = self._by_name.get(scenario)
         if entry is None:
             raise InputError(f"scenario: the sweep has no {scenario!r}.", hint="`scenarios` lists them.")
-        record = self._store.record(entry.index)
-        if record is None or record.state != "succeeded":
+        name = self._store.records.done().get(entry.index)
+        if name is None:
             raise InputError(f"scenario {entry.index} ({entry.label}): is not complete.", hint="Resume the sweep.")
-        place = self._places[entry.index][1]
-        rasters = self.rasters(entry.grid).isel(scenario=place, drop=True).load()
-        tables = {name: pd.DataFrame(rows) for name, rows in self._store.tables(entry.index).items()}
-        grid = grid_of(next(g for g in self.manifest.grids if g.key == entry.grid))
+        record, tables = self._store.records.read(name)
+        entry_grid = self._grid(entry.grid)
+        grid = grid_of(entry_grid)
+        found = {}
+        for which, (description, units) in _WHICH.items():
+            raster = self._raster(entry, which, grid.mask)
+            found[which] = grid.dataarray(raster, which, {"long_name": description, "units": units})
+        provenance = {
+            "title": self.manifest.title, "sweep_id": self.manifest.sweep_id, "scenario": entry.index, "id": entry.id,
+            "label": entry.label, "parameters": entry.parameters, "versions": self.manifest.versions,
+            "digests": record.digests,
+        }  # fmt: skip
+        frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
         return ScenarioTerrain(
-            entry.id, entry.label, grid, rasters["score"], rasters["expected"], record.summary, tables
+            entry.id, entry.label, grid, found["score"], found["expected"], record.summary, frames, provenance
         )
 
+    def _raster(self, entry: ScenarioEntry, name: str, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        import zarr
+
+        where = f"store {self._store.url}: {name} of scenario {entry.index} ({entry.label})"
+        hint = "`rtmdx sweep verify` names every damaged chunk."
+        try:
+            array = zarr.open_array(self._store.objects.zarr(), path=f"{entry.grid}/{name}", mode="r")
+            raster = np.asarray(array[self._store.place(entry.index)], dtype=np.float32)
+        except Exception as error:
+            raise StoreError(f"{where} cannot be read ({error}).", hint=hint) from None
+        if np.isnan(raster[mask]).any():  # a chunk that is not there reads as fill
+            raise StoreError(f"{where} is missing, in whole or in part.", hint=hint)
+        return raster
+
     def compare(self, a: str | int, b: str | int) -> pd.DataFrame:
-        """Set two scenarios' models side by side, one row per variable in either."""
-        one, two = self.terrain(a).table, self.terrain(b).table
-        if one.empty or two.empty:
-            one, two = (
-                one.reindex(columns=["variable", "factor", "rrv"]),
-                two.reindex(columns=["variable", "factor", "rrv"]),
-            )
-        columns = ["variable", "factor", "rrv"]
-        return one[columns].merge(two[columns], on=["variable", "factor"], how="outer", suffixes=("_a", "_b"))
+        """Set two scenarios' models side by side, one row per variable in either.
+
+        Returns
+        -------
+        DataFrame
+            variable, factor, and relative risk value, standard error and p of each (suffixes ``_a``, ``_b``).
+        """
+        columns = ["variable", "factor", "rrv", "std_error", "p"]
+        one, two = (self.terrain(s).table.reindex(columns=columns) for s in (a, b))
+        return one.merge(two, on=["variable", "factor"], how="outer", suffixes=("_a", "_b"))
+
+    def rank_maps(
+        self,
+        grid: str | None = None,
+        *,
+        scenarios: list[str | int] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> xr.Dataset:
+        """Map each cell's rank by score over the complete scenarios of a grid; one of them is in memory at a time.
+
+        Parameters
+        ----------
+        grid : str, optional
+            Its key; needed where the sweep has several.
+        scenarios : list of str or int, optional
+            Ids or places, of this grid; all complete ones by default.
+        progress : callable, optional
+            Called as ``progress("ranks", done, total)``.
+        cancel : callable, optional
+
+        Returns
+        -------
+        Dataset
+            Dims (y, x), float64, NaN outside: ``mean``, ``sd`` (divisor n - 1), ``best`` and ``worst`` rank, 1 being
+            the highest risk; ties have their mean rank. The attribute ``n_scenarios`` says how many there were.
+
+        Raises
+        ------
+        InputError
+            No scenario is complete, or one that is named is not, or is of another grid.
+        Cancelled
+            `cancel` returned true.
+        """
+        import xarray as xr
+
+        from rtmdx.sweep.maps import mean_ranks, read_ahead
+
+        entry = self._grid(grid)
+        done = self._store.records.done()
+        own = [e.index for e in self.manifest.scenarios if e.grid == entry.key and e.index in done]
+        if scenarios is not None:
+            named = [self._by_name[s].index if s in self._by_name else s for s in scenarios]
+            for name, index in zip(scenarios, named, strict=True):
+                if index not in own:
+                    raise InputError(f"scenarios: {name!r} is no complete scenario of grid {entry.key}.")
+            own = [i for i in own if i in set(named)]
+        if not own:
+            raise InputError(f"no scenario of grid {entry.key} is complete.", hint="Resume the sweep.")
+        frame = grid_of(entry)
+
+        def read(index: int) -> NDArray[np.float32]:
+            return self._raster(self.manifest.scenarios[index], "score", frame.mask)[frame.mask]
+
+        def tell(n: int) -> None:
+            if progress is not None:
+                progress("ranks", n, len(own))
+
+        n, maps = mean_ranks(read_ahead(read, own, cancel), frame.n_cells, tell)
+        arrays = {
+            name: frame.dataarray(frame.to_raster(values), name, {"long_name": _MAPS[name], "units": "1"})
+            for name, values in maps.items()
+        }
+        return xr.Dataset(arrays, attrs={"n_scenarios": n, "n_cells": frame.n_cells})
 
     def robust_factors(self) -> pd.DataFrame:
         """How often each factor is in the model, over the complete scenarios that had it.
@@ -144,6 +330,11 @@ class SweepResults:
         DataFrame
             factor, tried, selected, share, rrv_median, rrv_low, rrv_high (smallest and largest), operationalization and
             influence chosen most often; the most frequent first.
+
+        Raises
+        ------
+        InputError
+            No scenario is complete.
         """
         import pandas as pd
 
@@ -151,18 +342,19 @@ class SweepResults:
         from rtmdx.sweep.scenarios import Expansion
 
         expansion = Expansion(SweepSpec.from_dict(self.manifest.config["sweep"]))
-        states = self._store.states()
+        done = self._store.records.done()
         tried: dict[str, int] = {}
-        found: list[dict[str, Any]] = []
         for scenario in expansion:
-            if states[scenario.index] != "succeeded":
-                continue
-            for factor in scenario.study.factors:
-                tried[factor.name] = tried.get(factor.name, 0) + 1
-            found += self._store.tables(scenario.index)["model"]
-        rows = []
+            if scenario.index in done:
+                for factor in scenario.study.factors:
+                    tried[factor.name] = tried.get(factor.name, 0) + 1
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in tried}
+        for _, tables in self._store.records.several(done.values()):
+            for row in tables["model"]:
+                found[row["factor"]].append(row)
+        rows: list[dict[str, Any]] = []
         for name, n in tried.items():
-            own = [r for r in found if r["factor"] == name]
+            own = found[name]
             rrv = np.array([r["rrv"] for r in own])
             form = pd.Series([(r["operationalization"], r["influence"]) for r in own]).mode() if own else []
             rows.append(
@@ -174,7 +366,18 @@ class SweepResults:
                     "influence": form[0][1] if len(form) else np.nan,
                 }
             )  # fmt: skip
-        frame = pd.DataFrame(rows)
+        columns = [
+            "factor",
+            "tried",
+            "selected",
+            "share",
+            "rrv_median",
+            "rrv_low",
+            "rrv_high",
+            "operationalization",
+            "influence",
+        ]
+        frame = pd.DataFrame(rows, columns=columns)
         return frame.sort_values(["share", "rrv_median"], ascending=False, ignore_index=True)
 
 
@@ -183,7 +386,7 @@ def open_sweep(store: str | os.PathLike[str]) -> SweepResults:
 
     Parameters
     ----------
-    store : path
+    store : path or URL
 
     Raises
     ------
