@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtmdx.errors import InputError, MissingDependencyError
+from rtmdx.errors import InputError
 from rtmdx.model.export_tables import TABLES, factor_table, tables
+from rtmdx.space.geofiles import write_cog, write_layers
 from rtmdx.space.staging import replacing, require_own
 from rtmdx.space.zarr_store import CHUNK, compressors, consolidate, spatial_attributes
 
@@ -204,43 +205,12 @@ def write_geotiff(
             "which: this terrain holds no posterior.",
             hint="Enable it in the study, or take terrain.posterior(), whose `expected` is a DataArray.",
         )
-    try:
-        import rasterio
-        from rasterio.crs import CRS
-        from rasterio.errors import RasterioError
-    except ImportError:
-        raise MissingDependencyError(
-            "GeoTIFF output needs rasterio.", hint="Install it with: pip install 'rtmdx[raster]'"
-        ) from None
     grid = terrain.grid
     cells = {"score": terrain.score_cells, "expected": terrain.expected_cells, **terrain.posterior_columns}
-    values = grid.to_raster(cells[which])
-    rows, cols = grid.shape
-    profile = {
-        "driver": "COG",
-        "dtype": "float64",
-        "count": 1,
-        "height": rows,
-        "width": cols,
-        "crs": CRS.from_wkt(grid.crs.to_wkt(version="WKT2_2019")),
-        "transform": grid.transform,
-        "nodata": np.nan,
-        "compress": "DEFLATE",
-        "predictor": "YES",
-        "blocksize": 512,
-        "overview_resampling": "AVERAGE",
-        "num_threads": 1,
-    }
-    tags = {"TIFFTAG_IMAGEDESCRIPTION": f"{terrain.title}: {_RASTERS[which]}", "RTMDX": provenance_json(terrain)}
-    with replacing(path, "GeoTIFF", overwrite=overwrite) as new:
-        try:
-            with rasterio.open(new, "w", **profile) as out:
-                out.write(values, 1)
-                out.set_band_description(1, _RASTERS[which])
-                out.units = ["1" if which == "score" else "events per cell"]
-                out.update_tags(**tags)
-        except RasterioError as error:
-            raise OSError(str(error)) from error
+    write_cog(
+        path, grid, grid.to_raster(cells[which]), title=terrain.title, description=_RASTERS[which],
+        units="1" if which == "score" else "events per cell", provenance=provenance_json(terrain), overwrite=overwrite,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- GeoPackage
@@ -259,8 +229,6 @@ def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, over
         `path` exists (and not `overwrite`), or cannot be written.
     """
     import pandas as pd
-    import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError
 
     provenance = [("title", terrain.title), ("schema_version", str(SCHEMA_VERSION)), ("study", _json(terrain.config))]
     provenance += [
@@ -276,26 +244,9 @@ def write_geopackage(terrain: RiskTerrain, path: str | os.PathLike[str], *, over
         "factors": factor_table(terrain),
         "provenance": pd.DataFrame(provenance, columns=["key", "value"]),
     }
-    with replacing(path, "GeoPackage", overwrite=overwrite) as new:
-        # GDAL takes the format from the name of the file
-        whole = new if new.suffix.lower() == ".gpkg" else new.with_name(f"{new.name}.gpkg")
-        try:
-            for name, frame in layers.items():
-                if name == "model" and not model.variables:
-                    frame = frame.astype({"cells": "int64"})
-                pyogrio.write_dataframe(
-                    frame,
-                    whole,
-                    layer=name,
-                    driver="GPKG",
-                    append=whole.exists(),
-                    geometry_type="Polygon" if name == "cells" else None,
-                    layer_metadata={"description": f"{terrain.title}: {name}"},
-                )
-        except (DataSourceError, DataLayerError) as error:
-            raise OSError(str(error)) from error
-        if whole != new:
-            whole.rename(new)
+    if not model.variables:
+        layers["model"] = layers["model"].astype({"cells": "int64"})
+    write_layers(path, layers, title=terrain.title, overwrite=overwrite)
 
 
 # ----------------------------------------------------------------------------------------------- CSV

@@ -72,23 +72,26 @@ class ScenarioResult:
 
 @dataclass(frozen=True)
 class Record:
-    """What a store says of a scenario: complete, with its digests and summary; or failed, with its error."""
+    """What a store says of a scenario: complete, with its digests and summary; or failed, with its error.
+
+    ``digests`` has those of each chunk of "score" and "expected", in row-major order.
+    """
 
     index: int
     id: str
     state: State
-    digests: dict[str, str]
+    digests: dict[str, list[str]]
     summary: dict[str, Any]
     error: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a store that does not agree with its records."""
+    """Something in a store that does not agree with its records; of a scenario, or (index None) of the whole store."""
 
-    index: int
+    index: int | None
     label: str
     message: str
 
     def __str__(self) -> str:
-        return f"scenario {self.index} ({self.label}): {self.message}"
+        return f"{'store' if self.index is None else f'scenario {self.index} ({self.label})'}: {self.message}"

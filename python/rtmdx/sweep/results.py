@@ -56,7 +56,6 @@ class SweepResults:
 
     def __init__(self, store: SweepStore) -> None:
         self._store = store
-        self._places = store.handle().places
 
     @property
     def manifest(self) -> Manifest:
@@ -98,7 +97,7 @@ class SweepResults:
         key = keys[0] if grid is None else grid
         if key not in keys:
             raise InputError(f"grid: found {key!r}, expected one of {', '.join(keys)}.")
-        opened: xr.Dataset = xr.open_zarr(self._store.path / key, consolidated=False, chunks=None, decode_coords="all")
+        opened: xr.Dataset = xr.open_zarr(self._store.objects.zarr(), group=key, chunks=None, decode_coords="all")
         return opened
 
     def terrain(self, scenario: str | int) -> ScenarioTerrain:
@@ -117,7 +116,7 @@ class SweepResults:
         record = self._store.record(entry.index)
         if record is None or record.state != "succeeded":
             raise InputError(f"scenario {entry.index} ({entry.label}): is not complete.", hint="Resume the sweep.")
-        place = self._places[entry.index][1]
+        place = self._store.place(entry.index)
         rasters = self.rasters(entry.grid).isel(scenario=place, drop=True).load()
         tables = {name: pd.DataFrame(rows) for name, rows in self._store.tables(entry.index).items()}
         grid = grid_of(next(g for g in self.manifest.grids if g.key == entry.grid))
