@@ -1,11 +1,10 @@
-"""What sweeps cost: a real city beside separate runs, overhead per scenario, the driver's memory, a store of 10,000.
+"""What sweeps cost: a real city beside separate runs, overhead per scenario, the driver's memory.
 
 Run, on a quiet machine with two cores, with the data of St. Louis in $RTMDX_DATA (or the folder named by --data):
 
-    python benchmarks/sweep.py stlouis      200 scenarios on Ray, two workers, beside 200 runs of `rtmdx run` (6 are timed)
+    python benchmarks/sweep.py stlouis      200 scenarios on Ray, two workers, beside 200 runs of their own (6 timed)
     python benchmarks/sweep.py overhead     1,000 tiny scenarios on each executor
     python benchmarks/sweep.py memory       peak memory of the driver at 1,000 and 10,000 scenarios
-    python benchmarks/sweep.py store        10,000 scenarios x 100,000 cells: size, files, seconds to open and to read one
     python benchmarks/sweep.py              all of them
 
 Each case runs in a process of its own. `own` is the sum of what the scenarios report as their own time, preparation and
@@ -128,8 +127,8 @@ def stlouis(data: Path, work: Path, workers: int = 2) -> dict[str, Any]:
     return {
         "scenarios": len(executor.own), "wall": total, "to_first": executor.first - start,
         "own": sum(executor.own), "ideal": sum(executor.own) / workers, "surfaces_asked": last.surfaces.asked,
-        "surfaces_computed": last.surfaces.computed, "cpu": cpu() + sum(executor.cpu.values()), "store_bytes": folder_size(store)[0],
-        "robust": table.round(3).to_dict(orient="records"),
+        "surfaces_computed": last.surfaces.computed, "cpu": cpu() + sum(executor.cpu.values()),
+        "store_bytes": folder_size(store)[0], "robust": table.round(3).to_dict(orient="records"),
     }  # fmt: skip
 
 
@@ -201,68 +200,6 @@ def rss() -> float:
     return float("nan")
 
 
-# ------------------------------------------------------------------------------------------ big store
-
-
-def big_store(work: Path, n: int = 10_000, side: tuple[int, int] = (250, 400)) -> dict[str, Any]:
-    """Write and read a store of made-up models: six 0/1 columns of clustered discs, other values in each scenario."""
-    import rtmdx
-    from rtmdx.space.grid import Grid
-    from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry, ScenarioResult
-    from rtmdx.sweep.store import SweepStore
-
-    rows, cols = side
-    grid = Grid("EPSG:26915", 700_000.0, 4_280_000.0, 50.0, np.ones(side, dtype=np.bool_))
-    entry = GridEntry(grid.digest, grid.crs.to_wkt(), grid.x_min, grid.y_max, 50.0, 50.0, rows, cols)
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:rows, :cols]
-    columns = np.stack(
-        [
-            (np.hypot(y[..., None] - rng.uniform(0, rows, 60), x[..., None] - rng.uniform(0, cols, 60)) < radius).any(-1)
-            for radius in (4, 6, 8, 10, 12, 16)
-        ]
-    ).reshape(6, -1)
-    scenarios = tuple(ScenarioEntry(i, f"{i:016x}", f"seed {i}", {"seed": i}, grid.digest) for i in range(n))
-    manifest = Manifest("b" * 24, "A large sweep", {}, {"rtmdx": rtmdx.__version__}, scenarios, (entry,))
-    path = work / "big"
-    names = ("bars", "parks", "roads", "stops", "shops", "vacants")
-    start = time.perf_counter()
-    with SweepStore.create(str(path), manifest) as store:
-        handle = store.handle()
-        for i in range(n):
-            beta = rng.normal(0.5, 0.4, 6)
-            score = np.exp(beta @ columns)
-            model = [
-                {"variable": f"{f}_1", "factor": f, "operationalization": "proximity", "influence": 50.0, "rrv": float(r)}
-                for f, r in zip(names, np.exp(beta), strict=True)
-            ]
-            tables: dict[str, list[dict[str, Any]]] = {"model": model, "variables": [], "validity": [], "findings": []}
-            result = ScenarioResult(
-                (score / score.min()).astype(np.float32), (0.01 * score).astype(np.float32), tables,
-                {"bic": float(beta.sum()), "n_factors": 6},
-            )  # fmt: skip
-            handle.write(i, result)
-    written = time.perf_counter() - start
-    size, files = folder_size(path)
-    code = (
-        "import sys, time, json, rtmdx, xarray, zarr, numpy, pandas, pyproj\n"  # imports are not what is timed
-        "t = time.perf_counter(); s = rtmdx.open_sweep(sys.argv[1]); a = time.perf_counter() - t\n"
-        "t = time.perf_counter(); r = s.rasters(); b = time.perf_counter() - t\n"
-        "t = time.perf_counter(); f = s.scenarios; c = time.perf_counter() - t\n"
-        "assert len(f) == int(sys.argv[2]) and (f.state == 'succeeded').all()\n"
-        "d = []\n"
-        "for i in numpy.random.default_rng(1).integers(0, len(f), 20):\n"
-        "    t = time.perf_counter(); s.terrain(int(i)); d.append(time.perf_counter() - t)\n"
-        "t = time.perf_counter(); v = s._store.pending(); e = time.perf_counter() - t\n"
-        "print(json.dumps(dict(open=a, rasters=b, table=c, one_first=d[0], one_median=sorted(d)[10], pending=e)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(path), str(n)], capture_output=True, text=True, check=True)
-    return {
-        "scenarios": n, "cells": rows * cols, "bytes": size, "raw_bytes": n * rows * cols * 8, "files": files,
-        "write_ms_each": 1e3 * written / n, **json.loads(done.stdout),
-    }  # fmt: skip
-
-
 def folder_size(path: Path) -> tuple[int, int]:
     """Bytes and number of files."""
     sizes = [p.stat().st_size for p in path.rglob("*") if p.is_file()]
@@ -280,13 +217,13 @@ def alone(*args: str) -> None:
 def main() -> None:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["stlouis", "overhead", "memory", "store"])
+    parser.add_argument("what", nargs="?", choices=["stlouis", "overhead", "memory"])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("RTMDX_DATA", ".")))
     parser.add_argument("--work", type=Path, help="folder for what is written; a temporary one by default")
     parser.add_argument("--one", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.what is None:
-        for what in ("stlouis", "overhead", "memory", "store"):
+        for what in ("stlouis", "overhead", "memory"):
             alone(what, "--data", str(args.data), *(["--work", str(args.work)] if args.work else []))
         return
     with tempfile.TemporaryDirectory(dir=args.work, prefix="rtmdx-sweep-") as folder:
@@ -297,7 +234,6 @@ def main() -> None:
                 "sweep": lambda: stlouis(args.data, work),
                 "separate": lambda: separate(args.data, work),
                 "tiny": lambda: tiny(rest[0], int(rest[1]), int(rest[2]), work),
-                "store": lambda: big_store(work),
             }
             load = os.getloadavg()[0]
             print(json.dumps({"case": [name, *rest], "load_before": load, **cases[name]()}), flush=True)
@@ -308,7 +244,6 @@ def main() -> None:
             "overhead": [["tiny", e, str(w), "1000"] for e, w in
                          (("serial", 1), ("threads", 1), ("threads", 2), ("ray", 1), ("ray", 2))],
             "memory": [["tiny", e, "2", str(n)] for e in ("threads", "ray") for n in (1000, 10_000)],
-            "store": [["store"]],
         }  # fmt: skip
         for case in several[args.what]:
             alone(args.what, *known, "--one", *case)

@@ -5,12 +5,12 @@ Run:
     python benchmarks/sweep_faults.py                  20 moments each of driver, worker and node
     python benchmarks/sweep_faults.py driver --times 5 --seed 7
 
-driver: a process that runs the sweep, with threads or (every fifth time) on Ray, gets SIGKILL; worker: a process of Ray
-that has a scenario does; node: one of two nodes of a cluster does. Moments are uniform over the length of an undisturbed
-run of the same kind, from the making of the store on. After each, and before the sweep is resumed: what the store calls
-complete must verify. After the resume: the store must be that of an undisturbed run, the files of what was complete must
-be the very same ones (same inode and time of change), and only what was incomplete may have been run. Every kind runs in
-a process of its own and prints one line of JSON; a violation ends it with an error.
+driver: a process that runs the sweep, with threads or (every fifth time) on Ray, gets SIGKILL; worker: a process of
+Ray that has a scenario does; node: one of two nodes of a cluster does. Moments are uniform over the length of an
+undisturbed run of the same kind, from the making of the store on. After each, and before the sweep is resumed: what the
+store calls complete must verify. After the resume: the store must be that of an undisturbed run, the files of what was
+complete must be the very same ones (same inode and time of change), and only what was incomplete may have been run.
+Every kind runs in a process of its own and prints one line of JSON; a violation ends it with an error.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -83,15 +83,45 @@ def test_every_executor_leaves_the_same_store(
         assert store.verify() == []
 
 
-def test_scores_in_the_store_are_those_of_separate_runs(city: Path, undisturbed: Path) -> None:
+@pytest.fixture(scope="module")
+def separate(city: Path) -> list[rtmdx.RiskTerrain]:
+    """Each scenario run by itself."""
+    return [rtmdx.run(s.study, data=city) for s in rtmdx.plan_sweep(BASE, axes=AXES, data=city).expansion]
+
+
+def test_scores_in_the_store_are_those_of_separate_runs(separate: list[rtmdx.RiskTerrain], undisturbed: Path) -> None:
     results = rtmdx.open_sweep(undisturbed)
-    plan = rtmdx.plan_sweep(BASE, axes=AXES, data=city)
-    for index in (0, 7):
-        scenario = plan.expansion[index]
-        terrain = rtmdx.run(scenario.study, data=city)
-        kept = results.terrain(scenario.id)
+    for index, terrain in enumerate(separate):
+        kept = results.terrain(index)
         np.testing.assert_array_equal(kept.score.values, terrain.score.values.astype("float32"))
         np.testing.assert_array_equal(kept.expected.values, terrain.expected.values.astype("float32"))
+        assert kept.summary["bic"] == terrain.model.bic
+
+
+def test_robust_factors_are_those_of_separate_runs(separate: list[rtmdx.RiskTerrain], undisturbed: Path) -> None:
+    found = rtmdx.open_sweep(undisturbed).robust_factors().set_index("factor")
+    assert sorted(found.index) == ["bars", "parks", "roads"]
+    for name, row in found.iterrows():
+        tried = [t for t in separate if name in [f.name for f in t.factors]]
+        rrv = [v for t in tried for f, v in zip(t.table["factor"], t.table["rrv"], strict=True) if f == name]
+        assert (row["tried"], row["selected"]) == (len(tried), len(rrv))
+        assert row["share"] == len(rrv) / len(tried)
+        if rrv:
+            assert (row["rrv_low"], row["rrv_high"]) == (min(rrv), max(rrv))
+            assert row["rrv_median"] == pytest.approx(statistics.median(rrv))
+        else:
+            assert np.isnan(row["rrv_median"])
+    assert found["share"].is_monotonic_decreasing
+    assert found.loc["bars", "share"] == 1.0  # the events were made near bars
+
+
+def test_two_scenarios_side_by_side_are_two_separate_runs(separate: list[rtmdx.RiskTerrain], undisturbed: Path) -> None:
+    frame = rtmdx.open_sweep(undisturbed).compare(0, 7).set_index("variable")
+    one, two = (t.table.set_index("variable")["rrv"].to_dict() for t in (separate[0], separate[7]))
+    assert set(frame.index) == {*one, *two}
+    for name, row in frame.iterrows():
+        for side, model in (("rrv_a", one), ("rrv_b", two)):
+            assert row[side] == model[name] if name in model else np.isnan(row[side])
 
 
 def test_a_plan_knows_what_is_done(city: Path, undisturbed: Path) -> None:

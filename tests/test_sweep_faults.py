@@ -85,7 +85,7 @@ def test_one_flipped_bit_in_each_of_60_chunks(copied: Path) -> None:
     assert len(problems) == 60
     told = {(p.index, name) for p in problems for name in ("score", "expected") if f"/{name}/" in p.message}
     assert told == {(i, name) for i in range(N) for name in ("score", "expected")}
-    assert all(p.label == f"{store.manifest.scenarios[p.index or 0].label}" for p in problems)
+    assert all(p.index is not None and p.label == store.manifest.scenarios[p.index].label for p in problems)
     shown = cli("sweep", "verify", str(copied))
     assert shown.returncode == 2
     assert len([line for line in shown.stdout.splitlines() if line.startswith("scenario ")]) == 60
@@ -197,7 +197,8 @@ def test_a_full_disk_stops_the_sweep_and_costs_nothing(city: Path, disk: Path, u
     assert 0 < before < N
     assert _mount("-o", "remount,size=20m", disk) == 0
     rtmdx.resume(store, watch=told.append)
-    assert (told[-1].done, told[-1].ran) == (N, N - told[-1].done + told[-1].ran)
+    assert told[-1].done == N
+    assert told[-1].ran <= N - before
     same_store(store, undisturbed)
 
 
@@ -303,26 +304,22 @@ def test_a_scenario_that_exhausts_memory_fails_alone(
     same_store(tmp_path / "s", undisturbed)
 
 
-def test_errors_are_told_and_forgotten_when_a_retry_succeeds(city: Path, tmp_path: Path) -> None:
-    layers = small_city.frames()
-    events = layers.pop("events")
+def test_errors_are_told(city: Path, tmp_path: Path) -> None:
     axes = {"outcome.layer": ["events", "late"]}
-    folder = tmp_path / "data"
-    folder.mkdir()
-    small_city.write(folder, {**layers, "events": events})
     told: list[Tally] = []
-    results = rtmdx.sweep(BASE, axes=axes, store=tmp_path / "s", data=folder, watch=told.append)
+    results = rtmdx.sweep(BASE, axes=axes, store=tmp_path / "s", data=city, watch=told.append)
     assert (told[-1].done, told[-1].failed) == (1, 1)
+    assert results.scenarios["state"].tolist() == ["succeeded", "failed"]
     assert "no layer 'late'" in results.scenarios.loc[1, "error"]
-    shown = cli("inspect", str(tmp_path / "s"))
-    assert "no layer 'late'" in shown.stdout
     with SweepStore.open(str(tmp_path / "s")) as store:
         record = store.record(1)
     assert record is not None
     assert record.error is not None
     assert record.error["stage"] == "layers"
     assert "Traceback" in record.error["traceback"]
-    assert rtmdx.open_sweep(tmp_path / "s").scenarios["state"].tolist() == ["succeeded", "failed"]
+    shown = cli("inspect", str(tmp_path / "s"))
+    assert shown.returncode == 0
+    assert "no layer 'late'" in shown.stdout
 
 
 def cli(*args: str, limits: tuple[tuple[int, int], ...] = ()) -> subprocess.CompletedProcess[str]:
