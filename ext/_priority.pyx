@@ -1,0 +1,60 @@
+# cython: language_level=3, wraparound=False, cdivision=True, initializedcheck=False, autotestdict=False
+# distutils: language=c++
+"""Loops of prioritization: ranks with ties, fair selection, patches (engine/src/rank.cpp, fair.cpp, patches.cpp).
+
+Every function releases the GIL around its engine call, which touches only the arrays given, and trusts its arguments
+(Python validates them once).
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef extern from "rtmdx/cancel.hpp" namespace "rtmdx" nogil:
+    cdef cppclass Run:
+        Run() except +
+        int threads
+
+cdef extern from "rtmdx/rank.hpp" namespace "rtmdx" nogil:
+    cdef struct Capture:
+        const int64_t* k
+        size_t n
+        double* lowest
+        double* expected
+        double* highest
+
+    int64_t rank_cells(
+        const double* score, const double* amount, size_t cells, int32_t* best, int32_t* worst, const Capture& capture,
+        const Run& run
+    ) except +
+
+
+def rank(
+    const double[::1] score, const double[::1] amount, const int64_t[::1] k, int32_t[::1] best, int32_t[::1] worst,
+    double[:, ::1] curve, int threads
+):
+    """First and last possible rank of each cell, amounts in the first k (lowest, expected, highest); distinct scores.
+
+    `amount`, `best` and `worst` may be None.
+    """
+    cdef Run run
+    cdef Capture capture
+    cdef size_t n = score.shape[0]
+    cdef int64_t levels
+    cdef const double* amounts = NULL
+    cdef int32_t* first = NULL
+    cdef int32_t* last = NULL
+    if n == 0:
+        return 0
+    run.threads = threads
+    capture.n = k.shape[0]
+    if amount is not None:
+        amounts = &amount[0]
+        if capture.n > 0:
+            capture.k, capture.lowest, capture.expected, capture.highest = (
+                &k[0], &curve[0, 0], &curve[1, 0], &curve[2, 0]
+            )
+    if best is not None and worst is not None:
+        first, last = &best[0], &worst[0]
+    with nogil:
+        levels = rank_cells(&score[0], amounts, n, first, last, capture, run)
+    return levels

@@ -1,0 +1,19 @@
+"""Types of the compiled loops of prioritization (ext/_priority.pyx)."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_F64: TypeAlias = NDArray[np.float64]
+_I32: TypeAlias = NDArray[np.int32]
+
+def rank(
+    score: _F64,
+    amount: _F64 | None,
+    k: NDArray[np.int64],
+    best: _I32 | None,
+    worst: _I32 | None,
+    curve: _F64,
+    threads: int,
+) -> int: ...
