@@ -58,3 +58,29 @@ def rank(
     with nogil:
         levels = rank_cells(&score[0], amounts, n, first, last, capture, run)
     return levels
+
+
+cdef extern from "rtmdx/fair.hpp" namespace "rtmdx" nogil:
+    cdef struct FairChoice:
+        bint feasible
+        double least
+        double value
+        double weight
+        double bound
+        double multiplier
+
+    FairChoice choose_fair(
+        const double* value, const double* weight, size_t n, size_t k, double cap, int32_t* chosen
+    ) except +
+
+
+def choose(const double[::1] value, const double[::1] weight, double cap, int32_t[::1] chosen):
+    """The len(chosen) cells of most value whose weights sum to at most `cap`.
+
+    Returns feasible, least weight possible, value, weight, bound, multiplier.
+    """
+    cdef FairChoice found
+    cdef size_t n = value.shape[0], k = chosen.shape[0]
+    with nogil:
+        found = choose_fair(&value[0], &weight[0], n, k, cap, &chosen[0])
+    return found.feasible, found.least, found.value, found.weight, found.bound, found.multiplier

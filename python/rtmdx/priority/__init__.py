@@ -6,16 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rtmdx.priority.frontier import FairPoint, Frontier, fair_frontier, siting_objective
     from rtmdx.priority.ranking import Ranking, Tier, Top, rank
 
 _HOMES = {
+    "FairPoint": "frontier",
+    "Frontier": "frontier",
     "Ranking": "ranking",
     "Tier": "ranking",
     "Top": "ranking",
+    "fair_frontier": "frontier",
     "rank": "ranking",
+    "siting_objective": "frontier",
 }
 
-__all__ = ["Ranking", "Tier", "Top", "rank"]
+__all__ = ["FairPoint", "Frontier", "Ranking", "Tier", "Top", "fair_frontier", "rank", "siting_objective"]
 
 
 def __getattr__(name: str) -> Any:
