@@ -6,7 +6,7 @@ Every function releases the GIL around its engine call, which touches only the a
 (Python validates them once).
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
 cdef extern from "rtmdx/cancel.hpp" namespace "rtmdx" nogil:
@@ -84,3 +84,54 @@ def choose(const double[::1] value, const double[::1] weight, double cap, int32_
     with nogil:
         found = choose_fair(&value[0], &weight[0], n, k, cap, &chosen[0])
     return found.feasible, found.least, found.value, found.weight, found.bound, found.multiplier
+
+
+cdef extern from "rtmdx/patches.hpp" namespace "rtmdx" nogil:
+    cdef struct Graph:
+        const int64_t* offsets
+        const int32_t* targets
+
+    cdef struct PatchProblem:
+        const double* value
+        const double* cost
+        size_t n
+        double budget
+        Graph neighbours
+        Graph near
+        const uint8_t* lock
+        int32_t patch
+        int passes
+
+    cdef cppclass PatchEnd:
+        pass
+
+    cdef struct PatchResult:
+        PatchEnd end
+        int32_t unit
+        double value
+        double cost
+
+    PatchResult grow_patches(const PatchProblem& problem, int32_t* owner) except +
+
+
+def grow(
+    const double[::1] value, const double[::1] cost, double budget, const int64_t[::1] offsets,
+    const int32_t[::1] targets, const int64_t[::1] near_offsets, const int32_t[::1] near_targets,
+    const uint8_t[::1] lock, int patch, int passes, int32_t[::1] owner
+):
+    """Contiguous patches under a budget, written to `owner` (-1: not chosen). `near_offsets` may be None.
+
+    Returns how it ended (0 fine; a locked patch is 1 too small, 2 too near another, 3 over the budget), a unit of
+    that patch, value and cost.
+    """
+    cdef PatchProblem p
+    cdef PatchResult found
+    p.value, p.cost, p.n, p.budget = &value[0], &cost[0], value.shape[0], budget
+    p.neighbours.offsets, p.neighbours.targets = &offsets[0], &targets[0] if targets.shape[0] else <const int32_t*> NULL
+    p.near.offsets, p.near.targets = <const int64_t*> NULL, <const int32_t*> NULL
+    if near_offsets is not None:
+        p.near.offsets, p.near.targets = &near_offsets[0], &near_targets[0] if near_targets.shape[0] else <const int32_t*> NULL
+    p.lock, p.patch, p.passes = &lock[0], patch, passes
+    with nogil:
+        found = grow_patches(p, &owner[0])
+    return <int> found.end, found.unit, found.value, found.cost

@@ -18,3 +18,16 @@ def rank(
     threads: int,
 ) -> int: ...
 def choose(value: _F64, weight: _F64, cap: float, chosen: _I32) -> tuple[bool, float, float, float, float, float]: ...
+def grow(
+    value: _F64,
+    cost: _F64,
+    budget: float,
+    offsets: NDArray[np.int64],
+    targets: _I32,
+    near_offsets: NDArray[np.int64] | None,
+    near_targets: _I32 | None,
+    lock: NDArray[np.uint8],
+    patch: int,
+    passes: int,
+    owner: _I32,
+) -> tuple[int, int, float, float]: ...

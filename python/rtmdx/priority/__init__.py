@@ -6,21 +6,49 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rtmdx.priority.covering import Cover, MinSet, cover, min_set
     from rtmdx.priority.frontier import FairPoint, Frontier, fair_frontier, siting_objective
+    from rtmdx.priority.pmedian import DistrictPlan, districts
     from rtmdx.priority.ranking import Ranking, Tier, Top, rank
+    from rtmdx.priority.selection import Selection, select
 
 _HOMES = {
+    "Cover": "covering",
+    "DistrictPlan": "pmedian",
     "FairPoint": "frontier",
     "Frontier": "frontier",
+    "MinSet": "covering",
     "Ranking": "ranking",
+    "Selection": "selection",
     "Tier": "ranking",
     "Top": "ranking",
+    "cover": "covering",
+    "districts": "pmedian",
     "fair_frontier": "frontier",
+    "min_set": "covering",
     "rank": "ranking",
+    "select": "selection",
     "siting_objective": "frontier",
 }
 
-__all__ = ["FairPoint", "Frontier", "Ranking", "Tier", "Top", "fair_frontier", "rank", "siting_objective"]
+__all__ = [
+    "Cover",
+    "DistrictPlan",
+    "FairPoint",
+    "Frontier",
+    "MinSet",
+    "Ranking",
+    "Selection",
+    "Tier",
+    "Top",
+    "cover",
+    "districts",
+    "fair_frontier",
+    "min_set",
+    "rank",
+    "select",
+    "siting_objective",
+]
 
 
 def __getattr__(name: str) -> Any:
