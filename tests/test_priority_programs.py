@@ -55,8 +55,7 @@ def test_districts_by_enumeration(contiguous):
             if abs(load - a.sum() / k).max() > 0.3 * a.sum() / k + 1e-9:
                 continue
             if contiguous and not all(
-                i == own[i] or any(own[b] == own[i] and d[b, own[i]] < d[i, own[i]] for b in _beside(i, pairs))
-                for i in range(n)
+                i == j or any(own[b] == j and d[b, j] < d[i, j] for b in _beside(i, pairs)) for i, j in enumerate(own)
             ):
                 continue
             best = min(best, (a * d[np.arange(n), own]).sum())

@@ -1,6 +1,6 @@
 """Maximal covering and least-cost sets, solved exactly for hundreds of areas.
 
-Sources: Church & ReVelle 1974 (maximal covering); the minimum set problem of reserve selection (Hanson et al., prioritizr).
+Sources: Church & ReVelle 1974 (maximal covering); the minimum set problem of reserve selection, as in prioritizr.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from rtmdx.priority.programs import require_size, solve
 from rtmdx.space.values import number, reals, whole
 
 __all__ = ["Cover", "MinSet", "cover", "min_set"]
+
+Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +110,8 @@ def cover(
         raise InputError(f"radius: found {reach:g}, expected 0 or more.")
     least, most = _locks(locked_in, locked_out, m)
     if not least.sum() <= k <= most.sum():
-        raise InputError(
-            f"k: found {k}, but {least.sum():.0f} of {m} sites are locked in and {most.sum():.0f} are not out."
-        )
+        inside, free = int(least.sum()), int(most.sum())
+        raise InputError(f"k: found {k}, but {inside} of {m} sites are locked in and {free} are not locked out.")
     near = d <= reach
     rows = hstack([csr_array(-near.astype(np.float64)), eye_array(n)], format="csr")
     count = np.concatenate([np.ones(m), np.zeros(n)])[None]
@@ -119,8 +120,8 @@ def cover(
         integral=np.arange(m + n) < m, least=np.concatenate([least, np.zeros(n)]), most=np.concatenate([most, np.ones(n)]),
         seconds=seconds, infeasible="k: no such sites.",
     )  # fmt: skip
-    sites = found.x[:m] > 0.5
-    covered = near[:, sites].any(axis=1)
+    sites = np.asarray(found.x[:m] > 0.5)
+    covered = np.asarray(near[:, sites].any(axis=1))
     value, total = math.fsum(w[covered]), math.fsum(w)
     bound = max(value, -found.bound)
     gap = (bound - value) / value if value else (math.inf if bound > 0 else 0.0)
@@ -168,8 +169,8 @@ def min_set(
     if short.any():
         i = int(np.argmax(short))
         raise InputError(
-            f"targets: feature {i} should reach {wanted[i]:g}, but all units that are not locked out hold {possible[i]:g}, "
-            f"{wanted[i] - possible[i]:g} less."
+            f"targets: feature {i} should reach {wanted[i]:g}, but all units that are not locked out hold "
+            f"{possible[i]:g}, {wanted[i] - possible[i]:g} less."
         )
     found = solve(
         c, [(held, wanted, np.inf)], integral=np.ones(c.size, dtype=np.bool_), least=least, most=most, seconds=seconds,
@@ -181,12 +182,10 @@ def min_set(
     return MinSet(chosen, value, bound, (value - bound) / value if value else 0.0, held[:, chosen].sum(axis=1))
 
 
-def _locks(
-    locked_in: ArrayLike | None, locked_out: ArrayLike | None, n: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _locks(locked_in: ArrayLike | None, locked_out: ArrayLike | None, n: int) -> tuple[Float, Float]:
     """Lower and upper limits of the variables."""
     inside, outside = members_in(locked_in, n, "locked_in"), members_in(locked_out, n, "locked_out")
     if (inside & outside).any():
         i = int(np.argmax(inside & outside))
         raise InputError(f"locked_in, locked_out: {np.count_nonzero(inside & outside):,} are in both, the first {i}.")
-    return inside.astype(np.float64), 1.0 - outside
+    return inside.astype(np.float64), (~outside).astype(np.float64)

@@ -1,14 +1,14 @@
 """Districts of even workload: the p-median problem with a tolerance, solved exactly for hundreds of areas.
 
-Choose k areas as sources and assign every area to one, so that sum amount x distance is least and each district's amount
-is within a tolerance of the mean (Wheeler 2018, after ReVelle & Swain 1970). Contiguity, where neighbours are given, is
+Choose k areas as sources and assign every area to one, so that sum amount x distance is least and each district's
+amount is within a tolerance of the mean (Wheeler 2018, after ReVelle & Swain 1970). Contiguity, where neighbours are given, is
 Wheeler's: an area belongs to a source only if a neighbour that is nearer to the source does too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,10 +125,8 @@ def districts(
     size = pairs + n
     ones = np.ones(pairs)
     assigned = csr_array((ones, (area, np.arange(pairs))), shape=(n, size))
-    opened = csr_array(
-        (np.concatenate([ones, -ones]), (np.tile(np.arange(pairs), 2), np.concatenate([np.arange(pairs), pairs + source]))),
-        shape=(pairs, size),
-    )  # fmt: skip
+    opened_at = (np.tile(np.arange(pairs), 2), np.concatenate([np.arange(pairs), pairs + source]))
+    opened = csr_array((np.concatenate([ones, -ones]), opened_at), shape=(pairs, size))
     count = csr_array((np.ones(n), (np.zeros(n, dtype=int), pairs + np.arange(n))), shape=(1, size))
     load_at = (np.concatenate([source, np.arange(n)]), np.concatenate([np.arange(pairs), pairs + np.arange(n)]))
     low = coo_array((np.concatenate([a[area], np.full(n, -mean * (1 - slack))]), load_at), shape=(n, size)).tocsr()
@@ -150,7 +148,7 @@ def districts(
     return DistrictPlan(sources, own, load, objective, min(found.bound, objective), found.gap)
 
 
-def _nearer(pairs: tuple[NDArray[np.int64], NDArray[np.int64]], d: NDArray[np.float64], size: int):  # type: ignore[no-untyped-def]
+def _nearer(pairs: tuple[NDArray[np.int64], NDArray[np.int64]], d: NDArray[np.float64], size: int) -> Any:
     """x_ij <= sum of x_aj over the neighbours a of i that are nearer to j, for all i other than j."""
     from scipy.sparse import coo_array
 

@@ -55,6 +55,6 @@ def require_size(pairs: int, what: str) -> None:
     """Refuse what HiGHS would not solve in a useful time."""
     if pairs > MOST_PAIRS:
         raise InputError(
-            f"{what}: found {pairs:,} pairs, expected at most {MOST_PAIRS:,}: exact programs are for hundreds of areas.",
+            f"{what}: found {pairs:,} pairs, expected at most {MOST_PAIRS:,}: this is for hundreds of areas.",
             hint="Aggregate cells to places first.",
         )

@@ -1,9 +1,9 @@
 """Selection under a budget: the cells or places that hold most, in patches large enough to work in.
 
-Without patches and spacing this is a knapsack, taken by value per cost. With them it is region growing: what is best per
-cost next, a unit beside a patch or a new patch grown from a seed, then rounds of trimming and growing anew. The bound is
-the knapsack's with parts of units allowed and contiguity and spacing ignored (Dantzig 1957), so the gap says at most how
-much more a better selection could hold.
+Without patches and spacing this is a knapsack, taken by value per cost. With them it is region growing: what is best
+per cost next, a unit beside a patch or a new patch grown from a seed, then rounds of trimming and growing anew. The
+bound is the knapsack's with parts of units allowed and contiguity and spacing ignored (Dantzig 1957), so the gap says at
+most how much more a better selection could hold.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def select(
     patch, count = _numbered(chosen, graph, values)
     value, total = math.fsum(values[chosen]), math.fsum(values)
     bound = max(value, _bound(values, costs, limit, inside, outside))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if not chosen.any():
         notes = (f"Nothing fits: no patch of {size} with a score above 0 is within the budget of {limit:g}.",)
     gap = 0.0 if bound <= value else (bound - value) / abs(value) if value else math.inf
