@@ -117,7 +117,7 @@ def cover(
     count = np.concatenate([np.ones(m), np.zeros(n)])[None]
     found = solve(
         np.concatenate([np.zeros(m), -w]), [(rows, -np.inf, 0), (count, k, k)],
-        integral=np.arange(m + n) < m, least=np.concatenate([least, np.zeros(n)]), most=np.concatenate([most, np.ones(n)]),
+        integral=np.arange(m + n) < m, least=np.append(least, np.zeros(n)), most=np.append(most, np.ones(n)),
         seconds=seconds, infeasible="k: no such sites.",
     )  # fmt: skip
     sites = np.asarray(found.x[:m] > 0.5)

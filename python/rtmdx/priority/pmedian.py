@@ -1,8 +1,8 @@
 """Districts of even workload: the p-median problem with a tolerance, solved exactly for hundreds of areas.
 
 Choose k areas as sources and assign every area to one, so that sum amount x distance is least and each district's
-amount is within a tolerance of the mean (Wheeler 2018, after ReVelle & Swain 1970). Contiguity, where neighbours are given, is
-Wheeler's: an area belongs to a source only if a neighbour that is nearer to the source does too.
+amount is within a tolerance of the mean (Wheeler 2018, after ReVelle & Swain 1970). Contiguity, where neighbours are
+given, is Wheeler's: an area belongs to a source only if a neighbour that is nearer to the source does too.
 """
 
 from __future__ import annotations
@@ -135,11 +135,11 @@ def districts(
     rows = [(assigned, 1, 1), (opened, -np.inf, 0), (count, k, k), (low, -rounding, np.inf), (high, -np.inf, rounding)]
     if neighbours is not None:
         rows.append((_nearer(given_pairs(neighbours, n), d, size), -np.inf, 0))
-    contiguous = " and contiguous" if neighbours is not None else ""
+    kind = "contiguous districts" if neighbours is not None else "districts"
     found = solve(
         np.concatenate([(a[:, None] * d).ravel(), np.zeros(n)]), rows, integral=np.ones(size, dtype=np.bool_),
-        seconds=seconds, infeasible=f"tolerance: no {k} districts are within {slack:g} of the mean of {mean:g}{contiguous}; "
-        "allow more, or make another number of districts.",
+        seconds=seconds, infeasible=f"tolerance: no {k} {kind} are within {slack:g} of the mean of {mean:g}; allow "
+        "more, or make another number of districts.",
     )  # fmt: skip
     own = found.x[:pairs].reshape(n, n).argmax(axis=1)
     sources = np.flatnonzero(found.x[pairs:] > 0.5)

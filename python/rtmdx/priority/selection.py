@@ -2,7 +2,7 @@
 
 Without patches and spacing this is a knapsack, taken by value per cost. With them it is region growing: what is best
 per cost next, a unit beside a patch or a new patch grown from a seed, then rounds of trimming and growing anew. The
-bound is the knapsack's with parts of units allowed and contiguity and spacing ignored (Dantzig 1957), so the gap says at
+bound is the knapsack's with parts of units allowed and contiguity and spacing ignored (Dantzig 1957): the gap says at
 most how much more a better selection could hold.
 """
 
