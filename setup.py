@@ -22,7 +22,8 @@ if sys.platform == "win32":
     FLAGS, LINK, CXX = ["/O2", "/fp:precise"], [], ["/std:c++17"]
 
 STATS_SOURCES = ["engine/src/code_sums.cpp"]  # loops over rows of codes, called from Cython alone
-ENGINE_SOURCES = sorted({str(p) for p in Path("engine/src").glob("*.cpp")} - set(STATS_SOURCES))
+PRIORITY_SOURCES = [f"engine/src/{name}.cpp" for name in ("rank", "fair", "patches")]  # likewise
+ENGINE_SOURCES = sorted({str(p) for p in Path("engine/src").glob("*.cpp")} - {*STATS_SOURCES, *PRIORITY_SOURCES})
 ENGINE_HEADERS = sorted(str(p) for p in Path("engine/include/rtmdx").glob("*.hpp"))
 BINDINGS = sorted(str(p) for p in Path("ext").glob("*.cpp"))
 BINDING_HEADERS = sorted(str(p) for p in Path("ext").glob("*.hpp"))
@@ -48,6 +49,16 @@ stats = Extension(
     language="c++",
 )
 
+priority = Extension(
+    "rtmdx._priority",
+    sources=["ext/_priority.pyx", *PRIORITY_SOURCES],
+    depends=["ext/_priority.pyx", *ENGINE_HEADERS],
+    include_dirs=[numpy.get_include(), "engine/include"],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    extra_compile_args=[*(f for f in FLAGS if f != "-Wextra"), *CXX],
+    extra_link_args=LINK,
+    language="c++",
+)
 
 def loops(name: str, language: str = "c", depends: list[str] | None = None) -> Extension:
     """A Cython module of its own."""
@@ -68,6 +79,7 @@ setup(
         *cythonize(
             [
                 stats,
+                priority,
                 loops("_rows", "c++"),
                 loops("_tables"),
                 loops("_counts", depends=["ext/_count_terms.pxd"]),

@@ -12,7 +12,7 @@ import pytest
 ALLOWED = "rtmdx._engine.(Features|Grid|Nearest|Window)\nrtmdx._engine.(Features|Grid|Nearest|Window).__(new|init)__\n"
 
 
-MODULES = ("_counts", "_engine", "_rates", "_rows", "_stats", "_tables")
+MODULES = ("_counts", "_engine", "_priority", "_rates", "_rows", "_stats", "_tables")
 
 
 @pytest.mark.parametrize("module", [f"rtmdx.{m}" for m in MODULES])

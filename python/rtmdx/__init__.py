@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtmdx import disparity, errors
+    from rtmdx import disparity, errors, priority
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.model.validity import validity
     from rtmdx.runs.provenance import build_info
@@ -95,6 +95,7 @@ __all__ = [
     "mask_distance_array",
     "open_sweep",
     "plan_sweep",
+    "priority",
     "resume",
     "run",
     "run_tiled",
@@ -112,7 +113,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
-    if name in ("errors", "demo", "disparity", "sweep"):  # the wing of sweeps can be called
+    if name in ("errors", "demo", "disparity", "priority", "sweep"):  # the wing of sweeps can be called
         return importlib.import_module(f"rtmdx.{name}")
     if name == "__version__":
         from importlib.metadata import version

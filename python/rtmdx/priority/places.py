@@ -1,0 +1,97 @@
+"""Scores, events and areas of places, from those of the cells they cover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtmdx.errors import InputError
+from rtmdx.space.values import choice
+from rtmdx.space.zonal import zonal
+
+if TYPE_CHECKING:
+    from rtmdx.space.grid import Grid
+
+__all__ = ["PlaceValues", "place_values"]
+
+_OVERLAP = 1e-6  # share of the smaller place; less is how borders were digitised
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceValues:
+    """One figure per place; NaN scores for places without a cell that has one."""
+
+    score: NDArray[np.float64]
+    events: NDArray[np.float64] | None
+    area: NDArray[np.float64]
+    index: Any
+    notes: tuple[str, ...]
+
+
+def place_values(
+    cells: NDArray[np.float64],
+    grid: Grid,
+    places: Any,
+    statistic: str,
+    events: NDArray[np.float64] | None,
+    threads: int | None,
+) -> PlaceValues:
+    """Return what `rank` ranks, and its notes on empty and overlapping places."""
+    from rtmdx.space.features import Features
+
+    choice(statistic, "statistic", ("mean", "max", "sum"))
+    features = Features.of(places)
+    lines = features.n_lines > 0
+    if features.n_points:
+        raise InputError("places: found points, expected polygons or lines.", hint="Buffer them, or rank cells.")
+    if features.n_input == 0:
+        raise InputError("places: found none, expected polygons or lines.")
+    if lines and statistic == "sum":
+        raise InputError("statistic: the sum of cells along a line is no count.", hint='Use "mean" or "max" for lines.')
+    measure = "length" if lines else "area"
+    found = zonal(grid.to_raster(cells), places, grid, statistics=("count", statistic, measure), threads=threads)
+    covered = found["count"].to_numpy()
+    score = np.where(covered > 0, found[statistic].to_numpy(), np.nan)
+    n = len(score)
+    held = events
+    if events is not None and events.size != n:
+        if events.size != grid.n_cells:
+            raise InputError(
+                f"events: found {events.size:,} numbers, expected {grid.n_cells:,}, one per cell, or {n:,}, one per "
+                "place."
+            )
+        if lines:
+            raise InputError("events: cells' events have no share on a line.", hint="Give events of each line.")
+        held = zonal(grid.to_raster(events), places, grid, statistics=("sum",), threads=threads)["sum"].to_numpy()
+    area = covered if lines else covered * grid.cell_area
+    notes = []
+    empty = np.flatnonzero(~(covered > 0))
+    if empty.size:
+        shown = ", ".join(str(found.index[i]) for i in empty[:5])
+        more = ", ..." if empty.size > 5 else ""
+        notes.append(f"{empty.size:,} of {n:,} places have no cell with a score and no rank: {shown}{more}.")
+    if not lines and (pairs := _overlaps(places)):
+        i, j = pairs[0]
+        notes.append(
+            f"{len(pairs):,} pairs of places overlap (first {found.index[i]} and {found.index[j]}): each counts all of "
+            "its ground, so shares are of the places' sum, not of their union."
+        )
+    return PlaceValues(score, held, area, found.index, tuple(notes))
+
+
+def _overlaps(places: Any) -> list[tuple[int, int]]:
+    """Pairs of polygons that share ground, beyond what a border's digitising makes."""
+    import shapely
+
+    shapes = np.array(list(getattr(places, "geometry", places)), dtype=object)
+    shapes = np.where(shapely.is_valid(shapes) | shapely.is_missing(shapes), shapes, shapely.make_valid(shapes))
+    first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    keep = first < second
+    first, second = first[keep], second[keep]
+    areas = shapely.area(shapes)
+    common = shapely.area(shapely.intersection(shapes[first], shapes[second]))
+    real = common > _OVERLAP * np.minimum(areas[first], areas[second])
+    return list(zip(first[real].tolist(), second[real].tolist(), strict=True))
