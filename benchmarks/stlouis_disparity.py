@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from rtmdx import Study, coverage, run
-from rtmdx.disparity.exposure import exposure
 from rtmdx.disparity.exposure_results import ExposureIndex, TopShare
+from rtmdx.disparity.group_exposure import exposure
 from rtmdx.disparity.population import Population, allocate
 from rtmdx.model.terrain import RiskTerrain
 

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rtmdx.disparity.exposure import exposure
 from rtmdx.disparity.exposure_results import ExposureIndex, ExposureResult
+from rtmdx.disparity.group_exposure import exposure
 
 N, GROUPS, TOP = 10_000_000, ("a", "b", "c", "d", "e"), (0.01, 0.05, 0.1)
 SECONDS: dict[str, float] = {}

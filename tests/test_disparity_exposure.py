@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtmdx.disparity.exposure import exposure
 from rtmdx.disparity.exposure_results import ExposureIndex, ExposureRatio, ExposureResult, TopShare
+from rtmdx.disparity.group_exposure import exposure
 from rtmdx.errors import Cancelled, InputError
 from worked_examples import example
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmdx import Frame, Grid
-from rtmdx.disparity.exposure import exposure
+from rtmdx.disparity.group_exposure import exposure
 from rtmdx.disparity.population import Population, allocate
 from rtmdx.errors import CRSError, InputError
 

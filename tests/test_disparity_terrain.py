@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import shapely
 
-from rtmdx.disparity.exposure import exposure
+from rtmdx.disparity.group_exposure import exposure
 from rtmdx.disparity.population import Population, allocate
 from rtmdx.errors import InputError
 from rtmdx.model.scores import relative_risk_score

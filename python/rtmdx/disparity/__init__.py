@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from rtmdx.disparity.comparison import Comparison, compare
     from rtmdx.disparity.decompose import Decomposition, das_gupta, kitagawa
     from rtmdx.disparity.funnels import Funnel, funnel, funnel_limits
+    from rtmdx.disparity.group_exposure import exposure
     from rtmdx.disparity.hit_rates import OutcomeTest, outcome_test
     from rtmdx.disparity.indices import disparity_index, equity_score, share_ratio
     from rtmdx.disparity.intervals import rate_interval, ratio_interval, ratio_test
     from rtmdx.disparity.missing_groups import MissingGroup, missing_group
+    from rtmdx.disparity.population import Population, allocate
     from rtmdx.disparity.pvalues import adjust_pvalues
     from rtmdx.disparity.results import Estimate, PersonRatio, PlaceRatio, Rate, Ratio, ResultTable
     from rtmdx.disparity.robustness import Sensitivity, sensitivity
@@ -32,10 +34,12 @@ _HOMES = {
     "comparison": ("Comparison", "compare"),
     "decompose": ("Decomposition", "das_gupta", "kitagawa"),
     "funnels": ("Funnel", "funnel", "funnel_limits"),
+    "group_exposure": ("exposure",),
     "hit_rates": ("OutcomeTest", "outcome_test"),
     "indices": ("disparity_index", "equity_score", "share_ratio"),
     "intervals": ("rate_interval", "ratio_interval", "ratio_test"),
     "missing_groups": ("MissingGroup", "missing_group"),
+    "population": ("Population", "allocate"),
     "pvalues": ("adjust_pvalues",),
     "results": ("Estimate", "PersonRatio", "PlaceRatio", "Rate", "Ratio", "ResultTable"),
     "robustness": ("Sensitivity", "sensitivity"),
@@ -55,6 +59,7 @@ __all__ = [
     "OutcomeTest",
     "PersonRatio",
     "PlaceRatio",
+    "Population",
     "Rate",
     "Rates",
     "Ratio",
@@ -65,11 +70,13 @@ __all__ = [
     "Suppressed",
     "adjust_pvalues",
     "adjusted",
+    "allocate",
     "compare",
     "das_gupta",
     "direct_rate",
     "disparity_index",
     "equity_score",
+    "exposure",
     "funnel",
     "funnel_limits",
     "indirect_ratio",

@@ -117,8 +117,13 @@ class Adjusted:
     def sentences(self) -> list[str]:
         """Say all of it."""
         out = [*self.crude.sentences(), *self.adjusted.sentences()]
+        bare: list[Any] = list(self.adjusted)
         for group, share in self.explained.items():
-            out.append(f"The covariates account for {100 * share:.0f} % of the difference of {group}'s crude rate.")
+            if share < 0:
+                said = f"widen it by {-100 * share:.0f} %: alike in them, places differ more"
+            else:
+                said = f"account for {100 * share:.0f} % of it"
+            out.append(f"{group} beside {bare[0].reference}, difference of the crude rates: covariates {said}.")
         if any(self.left_out.values()):
             said = ", ".join(f"{n:,} of {g}" for g, n in self.left_out.items() if n)
             out.append(f"Left out, in places without residents of the group: {said} events.")

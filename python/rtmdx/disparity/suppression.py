@@ -152,8 +152,9 @@ def suppress(
     Notes
     -----
     The protection is against whoever has this table alone: a rate or percentage with its exposure gives the count back,
-    as does a second table over areas of another cut. Bounds are those of linear programming; with three axes and more,
-    knowing that counts are whole can narrow them.
+    as does a second table over areas of another cut. Bounds are those of linear programming on the published figures;
+    with three axes and more, knowing that counts are whole can narrow them, and in any table so can knowing this rule
+    (of the hidden counts of a line some are small). Ask for a larger `width` where that matters.
     """
     labels = getattr(table, "columns", None)
     counts = checked_counts("table", table)
