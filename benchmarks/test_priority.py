@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from rtmdx import _priority
-from rtmdx.priority import fair_frontier
+from rtmdx import Grid, _priority
+from rtmdx.priority import fair_frontier, select
 
 N = 10_000_000
 KS = np.round(np.linspace(0, N, 201)).astype(np.int64)
@@ -83,3 +84,19 @@ def test_fair_frontier(benchmark: Any) -> None:
         assert group[p.cells].sum() / people[p.cells].sum() <= p.cap * (1 + 1e-9)
     benchmark.extra_info["largest gap, %"] = 100 * max(p.gap for p in found.points)
     print(f"\nlargest gap {100 * max(p.gap for p in found.points):.6f} % (target 0.01 %)")
+
+
+@pytest.mark.parametrize("spacing", [0.0, 35.0])
+def test_contiguous_selection(benchmark: Any, spacing: float) -> None:
+    """5,000 of 100,160 cells in patches of at least 10, valid by SciPy's labelling: at most 5 s."""
+    benchmark.group = "contiguous selection, 100,160 cells, patches of 10"
+    z = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(320, 313)), 3)
+    grid = Grid("EPSG:32615", 0.0, 3200.0, 10.0, np.ones(z.shape, dtype=bool))
+    run = partial(select, np.exp(2 * z / z.std()).ravel(), 5000, grid=grid, min_patch=10, spacing=spacing)
+    found = benchmark.pedantic(run, rounds=2)
+    labels, count = ndimage.label(found.chosen.reshape(z.shape), np.ones((3, 3)))
+    assert count == found.n_patches
+    assert np.bincount(labels.ravel())[1:].min() >= 10
+    assert found.cost <= 5000
+    benchmark.extra_info["gap, %"] = 100 * found.gap
+    print(f"\ngap {100 * found.gap:.3f} %")
