@@ -25,6 +25,7 @@ void register_zonal(py::module_& m);
 void register_focal(py::module_& m);
 void register_mask(py::module_& m);
 void register_cost(py::module_& m);
+void register_group_exposure(py::module_& m);
 void register_build_info(py::module_& m);
 
 // Read-only arrays: float64 or int64, C order, never copied (bound with noconvert).

@@ -11,5 +11,6 @@ PYBIND11_MODULE(_engine, m) {
   rtmdx::bind::register_focal(m);
   rtmdx::bind::register_mask(m);
   rtmdx::bind::register_cost(m);
+  rtmdx::bind::register_group_exposure(m);
   rtmdx::bind::register_build_info(m);
 }

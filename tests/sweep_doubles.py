@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rtmdx.sweep.contract import ScenarioResult
 
@@ -49,3 +52,35 @@ class RaisingWriter:
 
     def write(self, index: int, result: Any) -> None:  # noqa: ARG002
         raise OSError(28, "No space left on device")
+
+
+@dataclass(frozen=True)
+class Hungry:
+    """A store's handle in front of which some scenarios ask for all memory: they are refused it, or killed for it."""
+
+    handle: Any
+    hungry: tuple[int, ...]
+    kills: bool
+
+    def write(self, index: int, result: ScenarioResult) -> Any:
+        if index in self.hungry:
+            if self.kills:
+                os.kill(os.getpid(), signal.SIGKILL)
+            np.ones(1 << 60, dtype=np.uint8)
+        return self.handle.write(index, result)
+
+
+def content(store: Path) -> dict[str, str]:
+    """Digest of every file that results are made of: all but what tells of hosts, times and attempts."""
+    return {
+        str(p.relative_to(store)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(store.rglob("*"))
+        if p.is_file() and not {"log", "lock"} & {*p.relative_to(store).parts, p.stem}
+    }
+
+
+def same_store(a: Path, b: Path) -> None:
+    """Assert that two stores hold the same files, to the bit."""
+    x, y = content(a), content(b)
+    assert set(x) == set(y)
+    assert [k for k in x if x[k] != y[k]] == []

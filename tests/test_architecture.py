@@ -66,14 +66,22 @@ def test_ci_runs_the_readme_s_test_command() -> None:
 
 def test_import_loads_nothing_heavy() -> None:
     heavy = {"numpy", "pandas", "geopandas", "pydantic", "scipy", "ray"}
-    code = f"import sys, rtmdx; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, rtmdx, rtmdx.disparity; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_public_names_resolve() -> None:
     import rtmdx
+    from rtmdx import disparity
 
+    modules = {p.stem for p in (PACKAGE / "disparity").glob("*.py")}
+    assert not modules & set(disparity.__all__)  # a module would hide the function
+    assert sorted(disparity.__all__) == dir(disparity)
+    for name in disparity.__all__:
+        assert getattr(disparity, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        disparity.nothing  # noqa: B018
     for name in rtmdx.__all__:
         assert getattr(rtmdx, name) is not None
     assert set(rtmdx.__all__) <= set(dir(rtmdx))

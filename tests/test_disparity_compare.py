@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rtmdx.disparity.compare import POOLINGS, compare
+from rtmdx.disparity.comparison import POOLINGS, compare
 from rtmdx.disparity.decompose import das_gupta, kitagawa
 from rtmdx.disparity.intervals import rate_interval, ratio_interval
 from rtmdx.disparity.results import Estimate, PersonRatio, PlaceRatio, Rate, Ratio, ResultTable, enforcement_flags

@@ -206,6 +206,21 @@ def test_an_address_where_nobody_answers() -> None:
             _require_listener(bad)
 
 
+@pytest.mark.ray
+def test_an_address_other_than_that_of_the_session(city: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    cluster = request.getfixturevalue("cluster")
+    run = job(city, {"seed": [1]}, FolderWriter(str(tmp_path)))
+    own = cluster.get_runtime_context().gcs_address
+    (done,) = make_executor("ray", workers=1, threads=1, address=own).run(run)
+    assert done.error is None
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(SweepError, match=f"{address}: this process has a session on {own} already"):
+            list(make_executor("ray", workers=1, threads=1, address=address).run(run))
+
+
 def test_choosing_an_executor() -> None:
     def make(name: str, **options: Any) -> Executor:
         return make_executor(name, **{"workers": None, "threads": 1, "address": None, **options})

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtmdx import errors
+    from rtmdx import disparity, errors
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.model.validity import validity
     from rtmdx.runs.provenance import build_info
@@ -60,6 +60,7 @@ _HOMES = {
     "plan_sweep": "rtmdx.sweep.driver",
     "resume": "rtmdx.sweep.driver",
     "run": "rtmdx.runs.run",
+    "run_tiled": "rtmdx.runs.tiled",
     "stream_to_zarr": "rtmdx.space.zarr_store",
     "validity": "rtmdx.model.validity",
     "zonal": "rtmdx.space.zonal",
@@ -83,6 +84,7 @@ __all__ = [
     "coverage",
     "density",
     "density_array",
+    "disparity",
     "distance",
     "distance_array",
     "distance_bands_array",
@@ -95,6 +97,7 @@ __all__ = [
     "plan_sweep",
     "resume",
     "run",
+    "run_tiled",
     "stream_to_zarr",
     "sweep",
     "validity",
@@ -109,7 +112,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
-    if name in ("errors", "demo", "sweep"):  # the wing of sweeps can be called
+    if name in ("errors", "demo", "disparity", "sweep"):  # the wing of sweeps can be called
         return importlib.import_module(f"rtmdx.{name}")
     if name == "__version__":
         from importlib.metadata import version

@@ -219,6 +219,17 @@ def coverage(
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+def group_exposure(
+    risk: NDArray[np.float64],
+    residents: Sequence[NDArray[np.float64]],
+    top: NDArray[np.int64],
+    *,
+    reference: int,
+    points: int,
+    threads: int,
+    cancel: Callable[[], Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> dict[str, Any]: ...
 @overload
 def focal(
     out: NDArray[np.float32],

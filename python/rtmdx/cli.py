@@ -156,6 +156,36 @@ def run(
 
 
 @app.command()
+def tiled(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Zarr store to make.", show_default=False)],
+    data: Data = None,
+    changes: Set = None,
+    tile: Annotated[int, typer.Option("--tile", min=1, help="Cells along a tile, in whole 1024s.")] = 2048,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Tiles at a time; as many as there are cores by default.")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study whose grid does not fit in memory, tile by tile: its model, and its scores as Zarr."""
+    with _session(quiet, as_json) as progress:
+        from rtmdx.runs.tiled import run_tiled
+
+        loaded, folder = _load(study, data, changes)
+        terrain = run_tiled(
+            loaded, out, data=folder, tile=tile, workers=workers, overwrite=overwrite, progress=progress
+        )
+        if as_json:
+            _print_json({**terrain.to_dict(), "out": str(out)})
+        elif not quiet:
+            from rtmdx.report.terminal import print_tiled
+
+            print_tiled(Console(), terrain.to_dict(), str(out))
+
+
+@app.command()
 def check(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
     data: Data = None,
@@ -191,6 +221,37 @@ def check(
             )
         elif not quiet:
             print_check(Console(), loaded, inputs, estimate)
+
+
+@app.command()
+def disparity(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML) with a [disparity] section.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make for disparity.json and disparity.html; must not exist.")
+    ] = None,
+    data: Data = None,
+    changes: Set = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare groups: rates, ratios crude and adjusted, and how far they hang on the denominator."""
+    with _session(quiet, as_json):
+        from rtmdx.disparity.assessment import assess, write_assessment
+        from rtmdx.runs.study import Study
+
+        loaded, own = Study.from_toml(study, overrides=_parse_changes(changes)), study.absolute().parent
+        beside = loaded.disparity is not None and (own / loaded.disparity.path).exists()
+        found = assess(loaded, data=data or (own if beside else _data_folder(loaded, study, data)))
+        written = write_assessment(found, out) if out is not None else {}
+        if as_json:
+            _print_json(found.to_dict())
+        elif not quiet:
+            from rtmdx.disparity.terminal import print_assessment
+
+            console = Console()
+            print_assessment(console, found)
+            if out is not None:
+                _print_written(console, out, written)
 
 
 @app.command()

@@ -48,7 +48,7 @@ def disparity_index(events: ArrayLike, exposure: ArrayLike, *, decimals: int | N
 def share_ratio(event_share: tuple[float, float], exposure_share: tuple[float, float]) -> float:
     """Ratio of two groups' event shares over that of their exposure shares: all that printed percentages allow.
 
-    Percentages carry no counts, so there is no interval; use `rtmdx.disparity.compare.compare` where counts exist.
+    Percentages carry no counts, so there is no interval; use `rtmdx.disparity.compare` where counts exist.
     """
     (a, b), (p, q) = event_share, exposure_share
     if min(a, b, p, q) <= 0:

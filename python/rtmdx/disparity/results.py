@@ -27,7 +27,14 @@ FLAGS = {
     "wide-interval": "the interval is wider than 160 % of the estimate",
     "no-events": "no events: only one end of the interval is known",
     "enforcement": "the outcome is made by enforcement itself: it shows where police act as well as what they meet",
+    "few-clusters": "fewer than 30 places: the interval is too narrow",
+    "infra-marginality": "hit rates are of the average search, decisions of the marginal one: groups held to one "
+    "standard can differ in them, and groups held to different standards agree",
     "crude": "unadjusted: groups may differ in more than what is compared",
+    "no-interval": "no source of uncertainty was given, so there is no interval",
+    "no-risk": "some residents live where there is no risk figure, and are left out",
+    "no-residents": "the group has no residents here, so the figure is not defined",
+    "negative-risk": "the risk has values below 0, for which the figure is not defined",
 }
 """Codes of the flags, and what each says."""
 
@@ -89,6 +96,10 @@ class Estimate:
     def sentence(self) -> str:
         """Say it in one sentence."""
         return f"{_number(self.estimate)} ({_interval(self)}){_said(self)}"
+
+    def chart(self) -> str:
+        """Draw it with its interval, as an SVG that stands alone."""
+        return ResultTable([self]).chart()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +249,17 @@ class ResultTable(Sequence[Estimate]):
             {**{k: _plain(v) for k, v in label.items()}, **r.to_dict()}
             for label, r in zip(self.labels, self.results, strict=True)
         ]
+
+    def chart(self) -> str:
+        """Draw every result with its interval, as an SVG that stands alone."""
+        from rtmdx.disparity.chart import interval_chart
+
+        labels = [
+            ", ".join(map(str, [*label.values(), *([group] if (group := getattr(r, "group", "")) else [])]))
+            for label, r in zip(self.labels, self.results, strict=True)
+        ]
+        ratio = bool(self.results) and isinstance(self.results[0], Ratio)
+        return interval_chart(self.results, labels, "Results", "ratio of rates" if ratio else "estimate")
 
     def sentences(self) -> list[str]:
         """Say each in one sentence."""

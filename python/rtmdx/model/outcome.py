@@ -65,7 +65,7 @@ def check_exposure(n_cells: int, exposure: ArrayLike | None, counts: Float | Non
 def _numbers(values: ArrayLike, names: str, name: str, expected: str) -> Float:
     """Return float64; a value that is masked or no number is named with its cell."""
     if np.ma.is_masked(values):
-        cell = int(np.argmax(np.ma.getmaskarray(values).ravel()))
+        cell = int(np.argmax(np.ma.getmaskarray(np.ma.asarray(values)).ravel()))
         raise InputError(f"{name} of cell {cell} is masked, expected {expected}.")
     try:
         return reals(values, names, f"{expected} per kept cell")

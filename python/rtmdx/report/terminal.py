@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rtmdx.runs.inputs import Inputs
     from rtmdx.runs.study import Study
 
-__all__ = ["print_check", "print_provenance", "print_recovery", "print_summary"]
+__all__ = ["print_check", "print_provenance", "print_recovery", "print_summary", "print_tiled"]
 
 FAMILIES = {"poisson": "Poisson", "nbii": "negative binomial (NBII)", "nb2": "negative binomial (NB2)"}
 
@@ -117,6 +117,24 @@ def print_recovery(console: Console, found: pd.DataFrame) -> None:
     protective = [str(f).replace("_", " ") for f in found.loc[found["planted_effect"] == "protective", "factor"]]
     note = f" Protective, so its RRV is the rise where absent: {', '.join(protective)}." if protective else ""
     console.print(f"[dim]Reach in blocks.{note}[/]")
+
+
+def print_tiled(console: Console, result: dict[str, Any], out: str) -> None:
+    """Print the main figures of a tiled run (`rtmdx.runs.tiled.TiledTerrain.to_dict`)."""
+    console.print(f"\n[bold]{escape(result['title'])}[/]", highlight=False)
+    console.print(
+        f"{result['n_cells']:,} cells kept of a raster of {result['rows']:,} x {result['cols']:,}, in "
+        f"{result['tiles']:,} tiles; {result['n_events']:,} events; "
+        f"{result['n_distinct_rows']:,} distinct rows of codes.",
+        highlight=False,
+    )
+    console.print(f"Model: {FAMILIES[result['family']]}, BIC {result['bic']:,.1f}.", highlight=False)
+    table = _table("Variable", ">RRV", ">95 % interval")
+    for v in result["variables"]:
+        table.add_row(escape(v["variable"]), f"{v['rrv']:.2f}", f"{v['rrv_low']:.2f} to {v['rrv_high']:.2f}")
+    if result["variables"]:
+        console.print(table)
+    console.print(f"Scores: {escape(out)} (Zarr: score, expected)", highlight=False)
 
 
 def print_check(console: Console, study: Study, inputs: Inputs, estimate: Estimate) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rtmdx.errors import FileError, InputError, StudyError
+from rtmdx.runs.study_disparity import DisparitySpec
 from rtmdx.runs.study_layers import (
     AreaSource,
     BarrierSpec,
@@ -35,6 +36,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AreaSource",
     "BarrierSpec",
+    "DisparitySpec",
     "DistrictSpec",
     "ExposureSpec",
     "FactorSpec",
@@ -80,6 +82,7 @@ class Study(Spec):
     posterior: PosteriorSpec = PosteriorSpec()
     stability: StabilitySpec = StabilitySpec()
     report: ReportSpec = ReportSpec()
+    disparity: DisparitySpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -220,7 +223,7 @@ class Study(Spec):
     @property
     def id(self) -> str:
         """16 hex digits of the SHA-256 of what matters to the result."""
-        data = self.model_dump(mode="json", exclude={"name", "path", "report"})
+        data = self.model_dump(mode="json", exclude={"name", "path", "report", "disparity"})
         data["outcome"].pop("name")
         for factor in data["factors"]:
             factor.pop("label")

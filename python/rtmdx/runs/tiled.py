@@ -87,6 +87,36 @@ class TiledTerrain:
     selection: StepwiseResult
     lowest: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as plain data: what ``--json`` prints, and the store's attribute ``rtmdx`` holds."""
+        model = self.selection.model
+        low, high = model.rrv_interval()[:, 0], model.rrv_interval()[:, 1]
+        errors = model.standard_errors[1 : 1 + len(model.variables)]
+        found: dict[str, Any] = plain(
+            {
+                "schema_version": 1,
+                "status": "ok",
+                "title": self.title,
+                "rows": self.shape[0],
+                "cols": self.shape[1],
+                "n_cells": self.n_cells,
+                "n_events": self.n_events,
+                "n_distinct_rows": self.n_rows,
+                "tiles": self.n_tiles,
+                "family": model.family,
+                "bic": model.bic,
+                "intercept": model.intercept,
+                "variables": [
+                    {"variable": v.name, "factor": v.factor_name, "coefficient": b, "rrv": math.exp(b), "rrv_low": lo,
+                     "rrv_high": hi, "std_error": s}
+                    for v, b, s, lo, hi in zip(
+                        model.variables, model.coefficients, errors, low, high, strict=True
+                    )
+                ],
+            }
+        )  # fmt: skip
+        return found
+
     def open(self) -> xr.Dataset:
         """Return the rasters, read from disk when they are looked at."""
         import xarray as xr
@@ -101,7 +131,7 @@ def run_tiled(
     *,
     data: str | Path | None = None,
     layers: Mapping[str, gpd.GeoDataFrame] | None = None,
-    tile: int = 4 * BLOCK,
+    tile: int = 2 * BLOCK,
     workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
@@ -350,23 +380,9 @@ class _Work:
         model = terrain.selection.model
         used = {(v.factor, v.operationalization) for v in model.variables}
         blocks = [b for b in rows.blocks if (b.variables[0].factor, b.variables[0].operationalization) in used]
-        about = {
-            "schema_version": 1,
-            "title": terrain.title,
-            "n_cells": terrain.n_cells,
-            "n_events": terrain.n_events,
-            "tiles": terrain.n_tiles,
-            "family": model.family,
-            "bic": model.bic,
-            "intercept": model.intercept,
-            "variables": [
-                {"variable": v.name, "coefficient": b, "std_error": s}
-                for v, b, s in zip(model.variables, model.coefficients, model.standard_errors[1:], strict=True)
-            ],
-            "study": self.study.to_dict(),
-            "provenance": dict(provenance(self.study, self.inputs)),
-        }
-        arrays = create_rasters(path, self.grid, _RASTERS, np.dtype(np.float64), {"rtmdx": plain(about)})
+        made_by = {"study": self.study.to_dict(), "provenance": dict(provenance(self.study, self.inputs))}
+        about = {"rtmdx": {**terrain.to_dict(), **plain(made_by)}}
+        arrays = create_rasters(path, self.grid, _RASTERS, np.dtype(np.float64), about)
 
         def score(window: Window) -> None:
             row, col, height, width = window

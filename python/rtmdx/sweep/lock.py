@@ -23,6 +23,7 @@ __all__ = ["Holder", "WriterLock", "holder_of"]
 BEAT = 2.0  # seconds between two signs of life; also the least time between two writes of the lock
 STALE = 60.0  # seconds without one, after which a writer on another machine may be gone
 WATCH = 3.0 * BEAT  # and is taken for gone if it gives none meanwhile: clocks of two machines need not agree
+_given_back: set[str] = set()  # tokens of this process's own locks that are over, whatever their files say
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Holder:
 
     def alive_here(self) -> bool | None:
         """Whether it lives, if it is a process of this machine; None if it is not."""
-        if self.released:
+        if self.released or self.token in _given_back:
             return False
         if self.host != socket.gethostname():
             return None
@@ -200,6 +201,7 @@ class WriterLock:
         """Give it back; scenarios that are still running are left as aborted."""
         self._over.set()
         self._thread.join()
+        _given_back.add(self._me.token)  # a store that has become read-only keeps the file
         with suppress(OSError):
             if self._objects.read(LOCK) != self._held:
                 return

@@ -112,7 +112,15 @@ class RayExecutor:
 
     def _connect(self, ray: Any, threads: int) -> bool:
         """Connect; return whether the session is ours to end."""
+        if self.address is not None:
+            _require_listener(self.address)
         if ray.is_initialized():
+            own = str(ray.get_runtime_context().gcs_address)
+            if self.address not in (None, "auto") and _resolved(own) != _resolved(str(self.address)):
+                raise SweepError(
+                    f"Ray cluster {self.address}: this process has a session on {own} already.",
+                    hint="End that (ray.shutdown()), or leave the address out.",
+                )
             return False
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -122,7 +130,6 @@ class RayExecutor:
             with _quiet():
                 ray.init(address="local", num_cpus=workers * threads, include_dashboard=False, **options)
             return True
-        _require_listener(self.address)
         try:
             with _quiet():
                 ray.init(address=self.address, **options)
@@ -310,6 +317,13 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _resolved(address: str) -> tuple[str, str]:
+    host, _, port = address.rpartition(":")
+    with suppress(OSError):
+        host = socket.gethostbyname(host)
+    return host, port
 
 
 def _require_listener(address: str) -> None:
