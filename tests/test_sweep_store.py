@@ -111,6 +111,34 @@ def test_chunks_of_large_rasters(tmp_path: Path) -> None:
         np.testing.assert_array_equal(array[1], raster_of(manifest, 1))
 
 
+def test_a_scenario_written_by_tiles_is_the_scenario(tmp_path: Path) -> None:
+    manifest = manifest_of(2, rows=CHUNK + 3, cols=2 * CHUNK + 1)
+    fill(str(tmp_path / "whole"), manifest)
+    score, expected = raster_of(manifest, 1), raster_of(manifest, 1, "expected")
+    with SweepStore.create(str(tmp_path / "tiles"), manifest) as store:
+        store.write(0, result_of(manifest, 0))
+        handle = pickle.loads(pickle.dumps(store.handle()))
+        tiles = []
+        for row, col, height, width in (
+            (CHUNK, 0, 3, 2 * CHUNK + 1),
+            (0, CHUNK, CHUNK, CHUNK + 1),
+            (0, 0, CHUNK, CHUNK),
+        ):
+            with pytest.raises(InputError, match="chunks were not written"):
+                handle.complete(1, tiles, {}, {})
+            window = (slice(row, row + height), slice(col, col + width))
+            tiles.append(handle.write_tile(1, (row, col, height, width), score[window], expected[window]))
+        assert store.pending() == [1]
+        handle.complete(1, tiles, result_of(manifest, 1).tables, result_of(manifest, 1).summary)
+        assert store.pending() == []
+        assert store.verify() == []
+        with pytest.raises(InputError, match="expected one of whole chunks"):
+            handle.write_tile(1, (0, 0, CHUNK, CHUNK - 1), score, expected)
+        with pytest.raises(InputError, match="expected float32 of"):
+            handle.write_tile(1, (0, 0, CHUNK, CHUNK), score, expected)
+    assert everything(objects_at(str(tmp_path / "tiles"))) == everything(objects_at(str(tmp_path / "whole")))
+
+
 def test_stores_are_the_same_bytes_whatever_the_order(url: str, tmp_path: Path) -> None:
     manifest = manifest_of()
     fill(url, manifest)

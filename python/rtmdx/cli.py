@@ -264,7 +264,9 @@ def schema() -> None:
 
 @app.command()
 def inspect(
-    result: Annotated[Path, typer.Argument(help="Folder of a run, or store of a sweep.", show_default=False)],
+    result: Annotated[
+        str, typer.Argument(help="Folder of a run, or store of a sweep (folder or URL).", show_default=False)
+    ],
     as_json: Json = False,
 ) -> None:
     """Show what a finished run holds: model, validity, inputs, provenance; or what a sweep's store holds by now."""
@@ -272,8 +274,8 @@ def inspect(
         from rtmdx.sweep.show import describe_store, store_lines
         from rtmdx.sweep.store import SweepStore
 
-        if SweepStore.exists(str(result)):
-            with SweepStore.open(str(result)) as store:
+        if "://" in result or SweepStore.exists(result):
+            with SweepStore.open(result) as store:
                 state = describe_store(store)
             if as_json:
                 _print_json(state)
@@ -283,7 +285,7 @@ def inspect(
         from rtmdx.report.terminal import print_provenance, print_summary
         from rtmdx.runs.outputs import read_summary
 
-        found = read_summary(result)
+        found = read_summary(Path(result))
         if as_json:
             _print_json(found)
         else:

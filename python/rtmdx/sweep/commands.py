@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["Tools", "add_sweep"]
 
 File = Annotated[Path, typer.Argument(help="Sweep file (TOML): a base study and its axes.", show_default=False)]
-Store = Annotated[str, typer.Argument(help="Store of a sweep: a folder.", show_default=False)]
-Into = Annotated[str, typer.Option("--store", help="Folder of the store; made, or continued.", show_default=False)]
+Store = Annotated[str, typer.Argument(help="Store of a sweep: a folder, or s3://bucket/prefix.", show_default=False)]
+Into = Annotated[
+    str, typer.Option("--store", help="Folder, or s3://bucket/prefix; made, or continued.", show_default=False)
+]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder relative paths start from. Default: the study's own; else $RTMDX_DATA."),
@@ -77,6 +79,7 @@ def add_sweep(app: typer.Typer, tools: Tools) -> None:
     _add_run(group, tools)
     _add_resume(group, tools)
     _add_verify(group, tools)
+    _add_export(group, tools)
     _add_schema(group, tools)
 
     app.add_typer(group)
@@ -225,16 +228,27 @@ def _follow(
 
 def _add_verify(group: typer.Typer, tools: Tools) -> None:
     @group.command("verify")
-    def verify(store: Store, quiet: Quiet = False, as_json: Json = False) -> None:
+    def verify(
+        store: Store,
+        repair: Annotated[
+            bool, typer.Option("--repair", help="Forget damaged scenarios, so that resume runs them again.")
+        ] = False,
+        quiet: Quiet = False,
+        as_json: Json = False,
+    ) -> None:
         """Compute every digest of a store anew; exit code 2 where something is damaged."""
         with tools.session(quiet, as_json) as progress:
             from rtmdx.sweep.store import SweepStore
 
-            with SweepStore.open(store) as opened:
+            with SweepStore.open(store, "a" if repair else "r") as opened:
                 problems = opened.verify(progress)
+                damaged = sorted({p.index for p in problems if p.index is not None})
+                for index in damaged if repair else ():
+                    opened.discard(index)
             if as_json:
                 tools.print_json({"schema_version": 1, "status": "ok" if not problems else "damaged",
-                                  "problems": [str(p) for p in problems]})  # fmt: skip
+                                  "problems": [str(p) for p in problems], "damaged": damaged,
+                                  "repaired": repair})  # fmt: skip
             elif problems:
                 for problem in problems:
                     print(problem)
@@ -242,7 +256,33 @@ def _add_verify(group: typer.Typer, tools: Tools) -> None:
                 print(f"{store}: every record agrees with what it describes.")
             if problems:
                 progress.say(f"{len(problems):,} problems.")
+                if repair and damaged:
+                    progress.say(f"{len(damaged):,} scenarios are pending again: `rtmdx sweep resume {store}`.")
                 raise typer.Exit(2)
+
+
+def _add_export(group: typer.Typer, tools: Tools) -> None:
+    @group.command("export")
+    def export(
+        store: Store,
+        scenario: Annotated[str, typer.Argument(help="Its id, or its place (0, 1, ...).", show_default=False)],
+        out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+        quiet: Quiet = False,
+        as_json: Json = False,
+    ) -> None:
+        """Write one scenario as cloud-optimised GeoTIFFs and a GeoPackage."""
+        with tools.session(quiet, as_json):
+            from rtmdx.sweep.results import open_sweep
+            from rtmdx.sweep.terrain import export_scenario
+
+            results = open_sweep(store)
+            place = int(scenario) if scenario.isdecimal() and scenario not in results.ids else scenario
+            files = export_scenario(results.terrain(place), out, overwrite=overwrite)
+            if as_json:
+                tools.print_json({"schema_version": 1, "status": "ok", "files": [str(f) for f in files]})
+            elif not quiet:
+                print("\n".join(str(f) for f in files))
 
 
 def _add_schema(group: typer.Typer, tools: Tools) -> None:

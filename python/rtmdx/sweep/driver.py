@@ -133,8 +133,8 @@ def sweep(
         An explicit list, in place of axes.
     combine : {"product", "zip"}
     title : str, optional
-    store : path
-        A folder.
+    store : path or URL
+        A folder, or ``s3://bucket/prefix`` (extra ``cloud``).
     data : path, optional
         Folder the study's relative paths start from.
     layers : mapping of str to GeoDataFrame, optional
@@ -221,7 +221,7 @@ def resume(
 
     Parameters
     ----------
-    store : path
+    store : path or URL
     data : path, optional
         Folder the study's relative paths start from; where they were read from at first by default.
     layers : mapping of str to GeoDataFrame, optional

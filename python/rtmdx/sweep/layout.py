@@ -19,7 +19,7 @@ from rtmdx.space.zarr_store import CHUNK, compressors, encoded_nan, spatial_attr
 from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry
 
 __all__ = [
-    "ARRAYS", "FAILED", "LAYOUT", "LOCK", "LOG", "MANIFEST", "RECORDS", "SUMMARY", "RecordName", "canonical",
+    "ARRAYS", "CHUNK", "FAILED", "LAYOUT", "LOCK", "LOG", "MANIFEST", "RECORDS", "SUMMARY", "RecordName", "canonical",
     "chunks_of", "digest_of", "grid_of", "manifest_bytes", "places_of", "read_manifest", "skeleton",
 ]  # fmt: skip
 

@@ -16,11 +16,11 @@ def describe_store(store: SweepStore) -> dict[str, Any]:
     """Return a store's state as plain data."""
     manifest, states = store.manifest, store.states()
     failures = []
-    for entry in manifest.scenarios:
-        record = store.record(entry.index) if states[entry.index] == "failed" else None
+    for record in store.records.failures(i for i, state in states.items() if state == "failed"):
         if record is not None and record.error is not None:
             told = {k: record.error[k] for k in ("type", "message", "stage")}
-            failures.append({"index": entry.index, "id": entry.id, "label": entry.label, **told})
+            label = manifest.scenarios[record.index].label
+            failures.append({"index": record.index, "id": record.id, "label": label, **told})
     return {
         "schema_version": 1,
         "status": "ok",

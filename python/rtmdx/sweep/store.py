@@ -2,114 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rtmdx.errors import InputError, OutputError, RtmdxError, StoreError
 from rtmdx.sweep.contract import Manifest, Problem, Record, ScenarioResult, State
-from rtmdx.sweep.layout import (
-    ARRAYS,
-    LOCK,
-    LOG,
-    MANIFEST,
-    canonical,
-    chunks_of,
-    digest_of,
-    grid_of,
-    manifest_bytes,
-    places_of,
-    read_manifest,
-    skeleton,
-)  # fmt: skip
+from rtmdx.sweep.layout import LOCK, MANIFEST, digest_of, grid_of, manifest_bytes, places_of, skeleton
 from rtmdx.sweep.lock import WriterLock, holder_of
+from rtmdx.sweep.log import StoreLog
 from rtmdx.sweep.objects import FolderObjects, Objects, objects_at
 from rtmdx.sweep.records import Records
+from rtmdx.sweep.writer import StoreHandle, forget_writers, read_store, reason
 
 __all__ = ["StoreHandle", "SweepStore", "grid_of"]
-
-
-@dataclass(frozen=True)
-class StoreHandle:
-    """What a worker writes with; holds no lock, and may be pickled.
-
-    Attributes
-    ----------
-    url : str
-    sweep_id : str
-    """
-
-    url: str
-    sweep_id: str
-
-    def write(self, index: int, result: ScenarioResult) -> Record:
-        """Write a scenario's arrays, then its record with the tables.
-
-        Raises
-        ------
-        StoreError, OSError
-            The store cannot be written, or has become another sweep's; the scenario is then not complete.
-        """
-        return _writer(self.url, self.sweep_id).write(index, result)
-
-
-class _Writer:
-    """A process's own view of a store, for writing results."""
-
-    def __init__(self, objects: Objects, manifest: Manifest) -> None:
-        self._objects, self._manifest = objects, manifest
-        self._records = Records(objects, manifest)
-        self._places = places_of(manifest)
-        self._grids = {g.key: g for g in manifest.grids}
-        self._root: Any = None
-
-    def write(self, index: int, result: ScenarioResult) -> Record:
-        entry = self._manifest.scenarios[index]
-        grid = self._grids[entry.grid]
-        shape = (grid.n_rows, grid.n_cols)
-        try:
-            if self._root is None:
-                import zarr
-
-                self._root = zarr.open_group(self._objects.zarr(writable=True), mode="r+", use_consolidated=True)
-            digests: dict[str, list[str]] = {}
-            for name in ARRAYS:
-                raster = _raster(getattr(result, name), shape, grid.kept, name)
-                array = self._root[f"{entry.grid}/{name}"]
-                digests[name] = []
-                for _, rows, cols in chunks_of(shape):
-                    part = np.ascontiguousarray(raster[rows, cols])
-                    array[self._places[index], rows, cols] = part
-                    digests[name].append(digest_of(part.data))
-            self._objects.settle(f"{entry.grid}/{name}" for name in ARRAYS)
-            record = Record(index, entry.id, "succeeded", digests, result.summary)
-            self._records.complete(record, result.tables)
-        except (RtmdxError, OSError):
-            raise
-        except Exception as error:
-            if type(error).__module__.startswith("obstore"):
-                raise StoreError(f"store {self._objects.url}: cannot be written ({error}).") from None
-            raise
-        return record
-
-
-@lru_cache(maxsize=8)
-def _writer(url: str, sweep_id: str) -> _Writer:
-    objects = objects_at(url)
-    manifest, _ = _read(objects)
-    if manifest.sweep_id != sweep_id:
-        raise StoreError(f"store {url}: has become another sweep's.")
-    return _Writer(objects, manifest)
 
 
 class SweepStore:
@@ -122,12 +29,17 @@ class SweepStore:
     """
 
     def __init__(
-        self, objects: Objects, manifest: Manifest, files: dict[str, str], lock: WriterLock | None = None
+        self,
+        objects: Objects,
+        manifest: Manifest,
+        files: dict[str, str],
+        lock: WriterLock | None = None,
+        log: StoreLog | None = None,
     ) -> None:
         self.url, self.manifest = objects.url, manifest
         self.objects, self._files = objects, files
         self._lock = lock
-        self._log = _Log(objects)
+        self._log = StoreLog(objects) if log is None else log
         self.records = Records(objects, manifest)
         self._places = places_of(manifest)
         self._failed_before: set[int] = set() if lock is None else self.records.failed()
@@ -155,7 +67,8 @@ class SweepStore:
         # an attempt to make a store, or to replace one, that was killed has left its lock
         if not there and objects.read(LOCK) is None and objects.occupied():
             raise OutputError(f"store {url}: holds something else.", hint="Choose an empty or a new folder.")
-        lock = WriterLock(objects)
+        log = StoreLog(objects)
+        lock = WriterLock(objects, log.tick)
         try:
             objects.delete([MANIFEST])
             objects.clear(LOCK)
@@ -170,8 +83,8 @@ class SweepStore:
             if isinstance(error, OSError) and not isinstance(error, RtmdxError):
                 raise OutputError(f"store {url}: cannot be made: {error.strerror or error}.") from None
             raise
-        _writer.cache_clear()
-        return cls(objects, manifest, {k: digest_of(v) for k, v in files.items()}, lock)
+        forget_writers()
+        return cls(objects, manifest, {k: digest_of(v) for k, v in files.items()}, lock, log)
 
     @classmethod
     def open(cls, url: str, mode: Literal["r", "a"] = "r") -> SweepStore:
@@ -185,18 +98,18 @@ class SweepStore:
         if mode not in ("r", "a"):
             raise InputError(f"mode: found {mode!r}, expected 'r' or 'a'.")
         objects = objects_at(url)
-        lock = None
+        log, lock = StoreLog(objects), None
         if mode == "a" and objects.read(MANIFEST) is not None:  # no lock is left where there is no store
-            lock = WriterLock(objects)
+            lock = WriterLock(objects, log.tick)
         try:
             if lock is not None and lock.taken_over is not None:
                 objects.tidy()
-            manifest, files = _read(objects)
+            manifest, files = read_store(objects)
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
-        return cls(objects, manifest, files, lock)
+        return cls(objects, manifest, files, lock, log)
 
     def __enter__(self) -> SweepStore:
         return self
@@ -251,7 +164,7 @@ class SweepStore:
         lock = self._writing()
         if stage == "store" and isinstance(error, OSError):
             raise StoreError(
-                f"store {self.url}: cannot be written: {_reason(error)}.", hint="Mend it and resume the sweep."
+                f"store {self.url}: cannot be written: {reason(error)}.", hint="Mend it and resume the sweep."
             ) from error
         told = error.to_dict() if isinstance(error, RtmdxError) else {"message": str(error), "hint": None}
         text = trace or "".join(traceback.format_exception(error))
@@ -260,7 +173,7 @@ class SweepStore:
             self.records.fail(Record(index, self.manifest.scenarios[index].id, "failed", {}, {}, told))
         except OSError as problem:
             raise StoreError(
-                f"store {self.url}: cannot be written: {_reason(problem)}.", hint="Mend it and resume the sweep."
+                f"store {self.url}: cannot be written: {reason(problem)}.", hint="Mend it and resume the sweep."
             ) from None
         lock.end(index)
         self._failed_before.add(index)
@@ -323,89 +236,3 @@ class SweepStore:
             raise StoreError(f"store {self.url}: is open for reading only.", hint='Open it with mode "a".')
         self._lock.require()
         return self._lock
-
-
-@dataclass
-class _Log:
-    """What happened when and where: kept beside the records, compared with nothing."""
-
-    objects: Objects
-    lines: list[bytes] = field(default_factory=list)
-    guard: threading.Lock = field(default_factory=threading.Lock)
-    name: str = ""
-
-    def add(self, event: str, index: int, **more: Any) -> None:
-        with self.guard:
-            self.lines.append(
-                canonical({"time": round(time.time(), 3), "event": event, "index": index, **more}) + b"\n"
-            )
-
-    def flush(self) -> None:
-        with self.guard:
-            if self.lines:
-                self.name = (
-                    self.name or f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{_host()}-{os.getpid()}.jsonl"
-                )
-                with suppress(OSError):
-                    self.objects.write(f"{LOG}/{self.name}", b"".join(self.lines))
-
-
-def _host() -> str:
-    return "".join(c if c.isalnum() else "_" for c in socket.gethostname())
-
-
-def _reason(error: OSError) -> str:
-    return str(error.strerror or error).rstrip(".")
-
-
-def _raster(
-    cells: NDArray[np.float32], shape: tuple[int, int], kept: NDArray[np.bool_] | None, name: str
-) -> NDArray[np.float32]:
-    """Return kept cells as a raster, NaN elsewhere."""
-    n = shape[0] * shape[1] if kept is None else int(np.count_nonzero(kept))
-    cells = np.asarray(cells)
-    if cells.shape != (n,) or cells.dtype != np.float32:
-        raise InputError(f"{name}: found {cells.dtype} of shape {cells.shape}, expected float32 of shape ({n},).")
-    if kept is None:
-        return cells.reshape(shape)
-    raster = np.full(shape, np.nan, dtype=np.float32)
-    raster[kept] = cells
-    return raster
-
-
-def _read(objects: Objects) -> tuple[Manifest, dict[str, str]]:
-    """Read the manifest, with the masks of its grids."""
-    url = objects.url
-    try:
-        data = objects.read(MANIFEST)
-    except RtmdxError:
-        raise
-    except OSError as error:
-        raise StoreError(f"store {url}: cannot be read: {_reason(error)}.") from None
-    if data is None:
-        if objects.read(LOCK) is None and objects.read("zarr.json") is None:
-            raise StoreError(f"store {url}: holds no sweep.", hint="Check the path.")
-        raise StoreError(f"store {url}: is damaged; {MANIFEST} is missing.", hint="Start the sweep anew.")
-
-    def kept(key: str) -> NDArray[np.bool_]:
-        import zarr
-
-        try:
-            found = zarr.open_array(objects.zarr(), path=f"{key}/kept", mode="r")
-            return np.asarray(found[:]).astype(np.bool_)
-        except RtmdxError:
-            raise
-        except Exception as error:
-            raise StoreError(
-                f"store {url}: is damaged; the mask of grid {key} cannot be read ({error}).",
-                hint="Start the sweep anew.",
-            ) from None
-
-    manifest, files = read_manifest(data, url, kept)
-    for grid in manifest.grids:
-        for name in ARRAYS:
-            if objects.read(f"{grid.key}/{name}/zarr.json") is None:
-                raise StoreError(
-                    f"store {url}: is damaged; {grid.key}/{name} is missing.", hint="Start the sweep anew."
-                )
-    return manifest, files
