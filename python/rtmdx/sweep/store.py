@@ -189,7 +189,7 @@ class SweepStore:
         if mode == "a" and objects.read(MANIFEST) is not None:  # no lock is left where there is no store
             lock = WriterLock(objects)
         try:
-            if lock is not None and lock.taken_over is not None:
+            if lock is not None:
                 objects.tidy()
             manifest, files = _read(objects)
         except BaseException:
