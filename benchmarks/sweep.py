@@ -50,10 +50,12 @@ class Timed:
         self.own: list[float] = []
         self.cpu: dict[str, float] = {}  # of each worker process, by its id
         self.first = self.last = 0.0
+        self.process = 0.0  # CPU of this process between the two
 
     def run(self, job: Any) -> Iterator[Any]:
         """See `rtmdx.sweep.executors.Executor.run`."""
         self.first = time.perf_counter()
+        before = time.process_time()
         for done in self.inner.run(job):
             assert done.error is None, done.trace
             self.own.append(done.seconds)
@@ -62,6 +64,7 @@ class Timed:
                 self.cpu[pid] = cpu_of(pid)
             yield done
         self.last = time.perf_counter()
+        self.process = time.process_time() - before
 
 
 def timed(executor: str, workers: int) -> Timed:
@@ -188,6 +191,7 @@ def tiny(executor: str, workers: int, n: int, work: Path) -> dict[str, Any]:
     return {
         "executor": executor, "workers": workers, "scenarios": n, "wall": total, "plan": timer.first - start,
         "loop": loop, "own_ms": 1e3 * sum(timer.own) / n, "overhead_ms": 1e3 * (loop * workers - sum(timer.own)) / n,
+        "cpu_driver_ms": 1e3 * timer.process / n,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "rss_half_and_end_mb": resident,
     }  # fmt: skip
 

@@ -82,5 +82,5 @@ def content(store: Path) -> dict[str, str]:
 def same_store(a: Path, b: Path) -> None:
     """Assert that two stores hold the same files, to the bit."""
     x, y = content(a), content(b)
-    assert set(x) == set(y)
+    assert sorted(set(x) ^ set(y)) == []
     assert [k for k in x if x[k] != y[k]] == []
