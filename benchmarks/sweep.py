@@ -4,7 +4,7 @@ Run, on a quiet machine with two cores, with the data of St. Louis in $RTMDX_DAT
 
     python benchmarks/sweep.py stlouis      200 scenarios on Ray, two workers, beside 200 runs of their own (6 timed)
     python benchmarks/sweep.py overhead     1,000 tiny scenarios on each executor
-    python benchmarks/sweep.py memory       peak memory of the driver at 1,000 and 10,000 scenarios
+    python benchmarks/sweep.py memory       peak memory of a driver of 1,000 and of 10,000 scenarios
     python benchmarks/sweep.py              all of them
 
 Each case runs in a process of its own. `own` is the sum of what the scenarios report as their own time, preparation and
@@ -41,6 +41,8 @@ OUTCOMES = {
 RUNS = 6  # separate runs that are timed
 TINY: dict[str, Any] = {"n_penalties": 10, "n_folds": 2, "families": ["poisson"]}
 
+OWN_CPU: list[float] = []  # CPU seconds of each scenario's thread
+
 
 class Timed:
     """An executor that keeps what each scenario reports of its own time."""
@@ -50,10 +52,12 @@ class Timed:
         self.own: list[float] = []
         self.cpu: dict[str, float] = {}  # of each worker process, by its id
         self.first = self.last = 0.0
+        self.process = 0.0  # CPU of this process between the two
 
     def run(self, job: Any) -> Iterator[Any]:
         """See `rtmdx.sweep.executors.Executor.run`."""
         self.first = time.perf_counter()
+        before = time.process_time()
         for done in self.inner.run(job):
             assert done.error is None, done.trace
             self.own.append(done.seconds)
@@ -62,11 +66,22 @@ class Timed:
                 self.cpu[pid] = cpu_of(pid)
             yield done
         self.last = time.perf_counter()
+        self.process = time.process_time() - before
 
 
 def timed(executor: str, workers: int) -> Timed:
+    from rtmdx.sweep import executors
     from rtmdx.sweep.executors import make_executor
 
+    plain = executors.attempt
+
+    def counted(*args: Any, **options: Any) -> Any:
+        before = time.thread_time()
+        done = plain(*args, **options)
+        OWN_CPU.append(time.thread_time() - before)
+        return done
+
+    executors.attempt = counted  # of serial and threads; Ray's run elsewhere
     return Timed(make_executor(executor, workers=None if executor == "serial" else workers, threads=1, address=None))
 
 
@@ -188,7 +203,63 @@ def tiny(executor: str, workers: int, n: int, work: Path) -> dict[str, Any]:
     return {
         "executor": executor, "workers": workers, "scenarios": n, "wall": total, "plan": timer.first - start,
         "loop": loop, "own_ms": 1e3 * sum(timer.own) / n, "overhead_ms": 1e3 * (loop * workers - sum(timer.own)) / n,
+        "cpu_driver_ms": 1e3 * timer.process / n, "own_cpu_ms": 1e3 * sum(OWN_CPU) / n if OWN_CPU else None,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "rss_half_and_end_mb": resident,
+    }  # fmt: skip
+
+
+class Elsewhere:
+    """An executor whose scenarios cost nothing here: it prepares them as Ray's does, and writes their records alone."""
+
+    name = "elsewhere"
+
+    def run(self, job: Any) -> Iterator[Any]:
+        """See `rtmdx.sweep.executors.Executor.run`."""
+        from rtmdx.sweep.contract import Record
+        from rtmdx.sweep.records import Records
+        from rtmdx.sweep.store import SweepStore
+        from rtmdx.sweep.work import Done
+
+        with SweepStore.open(job.store.url) as store:
+            records = Records(store.objects, store.manifest)
+        row = {
+            "variable": "bars_100",
+            "factor": "bars",
+            "operationalization": "proximity",
+            "influence": 100.0,
+            "rrv": 2.0,
+        }
+        tables: dict[str, Any] = {"model": [row] * 4, "variables": [row] * 8, "validity": [], "findings": []}
+        for index in job.order:
+            job.started(index)
+            job.workshop.prepare(job.expansion[index])
+            summary = {"bic": float(index), "family": "poisson", "n_factors": 4, "factors": "bars parks roads stops"}
+            records.complete(Record(index, job.expansion.ids[index], "succeeded", {}, summary), tables)
+            yield Done(index)
+
+
+def memory(n: int, work: Path) -> dict[str, Any]:
+    """Peak memory of a process that drives so many scenarios, whose work is done elsewhere."""
+    import rtmdx
+    import small_city
+
+    small_city.write(work)
+    study = rtmdx.Study.from_dict(small_city.study(grid={"block_length": 150}, model=TINY))
+    resident: list[float] = []
+    start, used = time.perf_counter(), time.process_time()
+
+    def watch(tally: Any) -> None:
+        if tally.ran in (n // 2, n):
+            resident.append(rss())
+
+    store = work / "store"
+    results = rtmdx.sweep(study, axes={"seeds": n}, store=store, data=work, executor=Elsewhere(), watch=watch)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    assert len(results.manifest.scenarios) == n
+    return {
+        "scenarios": n, "wall": seconds, "cpu_ms_each": 1e3 * (time.process_time() - used) / n,
+        "rss_half_and_end_mb": resident, "peak_mb": peak,
     }  # fmt: skip
 
 
@@ -233,6 +304,7 @@ def main() -> None:
             cases: dict[str, Callable[[], dict[str, Any]]] = {
                 "sweep": lambda: stlouis(args.data, work),
                 "separate": lambda: separate(args.data, work),
+                "memory": lambda: memory(int(rest[0]), work),
                 "tiny": lambda: tiny(rest[0], int(rest[1]), int(rest[2]), work),
             }
             load = os.getloadavg()[0]
@@ -243,7 +315,7 @@ def main() -> None:
             "stlouis": [["sweep"], ["separate"]],
             "overhead": [["tiny", e, str(w), "1000"] for e, w in
                          (("serial", 1), ("threads", 1), ("threads", 2), ("ray", 1), ("ray", 2))],
-            "memory": [["tiny", e, "2", str(n)] for e in ("threads", "ray") for n in (1000, 10_000)],
+            "memory": [["memory", str(n)] for n in (1000, 10_000)],
         }  # fmt: skip
         for case in several[args.what]:
             alone(args.what, *known, "--one", *case)

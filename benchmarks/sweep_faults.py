@@ -7,16 +7,18 @@ Run:
 
 driver: a process that runs the sweep, with threads or (every fifth time) on Ray, gets SIGKILL; worker: a process of
 Ray that has a scenario does; node: one of two nodes of a cluster does. Moments are uniform over the length of an
-undisturbed run of the same kind, from the making of the store on. After each, and before the sweep is resumed: what the
-store calls complete must verify. After the resume: the store must be that of an undisturbed run, the files of what was
-complete must be the very same ones (same inode and time of change), and only what was incomplete may have been run.
-Every kind runs in a process of its own and prints one line of JSON; a violation ends it with an error.
+undisturbed run of the same kind, from the making of the store on (of a driver on Ray: from the first result on). After
+each, and before the sweep is resumed: what the store calls complete must verify. After the resume: the store must be
+that of an undisturbed run, the files of what was complete must be the very same ones (same inode and time of change),
+and only what was incomplete may have been run. Every kind runs in a process of its own and prints one line of JSON; a
+violation ends it with an error.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -39,19 +41,6 @@ from sweep_doubles import same_store  # noqa: E402
 KINDS = ("driver", "worker", "node")
 N = 16
 AXES: dict[str, Any] = {"grid.cell_size": [75, 100], "seeds": 4, "factors": [["bars", "parks"], ["bars", "roads"]]}
-SWEEP = """
-schema_version = 1
-study = "study.toml"
-[[axes]]
-field = "grid.cell_size"
-values = [75, 100]
-[[axes]]
-seeds = 4
-[[axes]]
-[axes.subsets]
-"bars+parks" = ["bars", "parks"]
-"bars+roads" = ["bars", "roads"]
-"""
 
 
 class Trial:
@@ -63,8 +52,6 @@ class Trial:
         self.work, self.city = work, work / "city"
         self.city.mkdir()
         small_city.write(self.city)
-        (self.city / "study.toml").write_text(small_city.toml(small_city.study()))
-        (self.city / "sweep.toml").write_text(SWEEP)
         self.study = rtmdx.Study.from_dict(small_city.study())
         self.whole = work / "whole"
         self.run(self.whole, executor="serial")
@@ -150,15 +137,27 @@ def repeat(times: int, once: Callable[[int], dict[str, Any] | None]) -> list[dic
     return hits
 
 
+def drive(city: Path, store: Path, executor: str) -> None:
+    """Run the sweep; in a process of its own."""
+    import rtmdx
+
+    study = rtmdx.Study.from_dict(small_city.study())
+    rtmdx.sweep(study, axes=AXES, store=store, data=city, executor=executor, workers=2)
+
+
 def driver(trial: Trial, times: int, rng: random.Random) -> list[dict[str, Any]]:
     """Kill a process that runs the sweep."""
     spans: dict[str, float] = {}
 
-    def start(store: Path, executor: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", "from rtmdx.cli import main; main()", "sweep", "run"]
-        command += [str(trial.city / "sweep.toml"), "--store", str(store), "-q", "--workers", "2"]
-        child = subprocess.Popen([*command, "--executor", executor])
-        while child.poll() is None and not store.exists():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rtmdx", "rtmdx.sweep.driver", "rtmdx.sweep.results", "rtmdx.runs.run", "zarr"])
+
+    def start(store: Path, executor: str) -> Any:
+        child = context.Process(target=drive, args=(trial.city, store, executor))
+        child.start()
+        # most of a short sweep on Ray is the start of Ray: its moments begin with the first result
+        awaited = store / "state" / "records" if executor == "ray" else store
+        while child.is_alive() and not awaited.exists():
             time.sleep(0.002)
         return child
 
@@ -169,14 +168,15 @@ def driver(trial: Trial, times: int, rng: random.Random) -> list[dict[str, Any]]
         if executor not in spans:
             child = start(store, executor)
             began = time.perf_counter()
-            assert child.wait() == 0
+            child.join()
+            assert child.exitcode == 0
             spans[executor] = time.perf_counter() - began
             shutil.rmtree(store)
         child = start(store, executor)
         time.sleep(rng.uniform(0.0, spans[executor]))
-        missed = child.poll() is not None
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        missed = not child.is_alive()
+        child.kill()
+        child.join()
         done = trial.check(store)
         return None if missed else {"executor": executor, "complete": done}
 

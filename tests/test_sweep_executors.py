@@ -171,8 +171,9 @@ def test_a_worker_that_dies_each_time_fails_its_scenario(
 
 @pytest.mark.ray
 def test_a_task_that_does_not_answer_a_cancel_is_ended(
-    city: Path, tmp_path: Path, request: pytest.FixtureRequest
+    city: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rtmdx.sweep.ray_executor._GRACE", 1.0)
     writer = FolderWriter(str(tmp_path), slow=(0,))
     mark = tmp_path / "tried-0"
     with pytest.raises(Cancelled):

@@ -297,6 +297,7 @@ def test_a_scenario_that_exhausts_memory_fails_alone(
         results = rtmdx.sweep(BASE, axes=AXES, store=tmp_path / "s", data=city, executor=executor, workers=2,
                               retries=1, watch=told.append)  # fmt: skip
     assert (told[-1].done, told[-1].failed) == (N - 1, 1)
+    assert not list((tmp_path / "s").rglob("*.part"))
     row = results.scenarios.loc[2]
     assert row["state"] == "failed"
     assert ("its worker died 2 times" if kills else "Unable to allocate") in row["error"]

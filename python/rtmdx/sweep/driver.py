@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -302,6 +303,9 @@ def run_plan(
                 told(done=tally.done + 1, ran=tally.ran + 1)
     finally:
         events.close()  # type: ignore[attr-defined]
+        if executor.name not in ("serial", "threads"):  # a worker that died may have left a file half written
+            with suppress(OSError):
+                store.objects.tidy()
     return tally
 
 

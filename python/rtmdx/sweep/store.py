@@ -102,7 +102,7 @@ class SweepStore:
         if mode == "a" and objects.read(MANIFEST) is not None:  # no lock is left where there is no store
             lock = WriterLock(objects, log.tick)
         try:
-            if lock is not None and lock.taken_over is not None:
+            if lock is not None:
                 objects.tidy()
             manifest, files = read_store(objects)
         except BaseException:
