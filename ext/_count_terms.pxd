@@ -187,8 +187,6 @@ cdef inline Terms one_cell(
     if family == 0:
         if y == 0.0:
             out.value = -m
-        elif y < LARGE:
-            out.value = y * (eta - saturated) + d
         else:
             out.value = -deviance_part(y, m, d)
         out.g = d

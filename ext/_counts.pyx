@@ -12,7 +12,7 @@ cimport cython
 from libc.math cimport exp, fabs, isfinite, log, log1p, sqrt
 from libc.stdint cimport int32_t
 
-from _count_terms cimport Rising, Terms, forget, one_cell
+from _count_terms cimport LARGE, Rising, Terms, forget, one_cell
 
 
 @cython.final
@@ -48,7 +48,7 @@ cdef class Rows:
 
 cdef struct Sums:
     double value
-    double noise  # what rounding of the linear predictor may do to the value
+    double noise  # what rounding, of the linear predictor above all, may do to the value
 
 
 cdef Sums table_likelihood(
@@ -73,6 +73,8 @@ cdef Sums table_likelihood(
         )
         total.value += w * one.value
         total.noise += w * fabs(one.g) * (1.0 + fabs(eta[i]))
+        if family and rows.y[t] < LARGE:
+            total.noise += w * rows.y[t]
         sums[i, 0] += w * one.g
         sums[i, 1] += w * one.h
         sums[i, 2] += w * one.c
@@ -327,7 +329,9 @@ def maximise(
                     for a in range(n):
                         trial[a] = at[a] + size * step[a]
                     reached = point_value(family, x, rows, trial, eta, rate, sums)
-                    if reached.value >= value + 1e-4 * size * decrement - slack:
+                    if reached.value >= value + 1e-4 * size * decrement - slack or (
+                        decrement < 1e-9 and not bent and isfinite(reached.value)  # at the maximum, but for rounding
+                    ):
                         status = TOO_MANY_STEPS
                         break
                     size *= 0.5

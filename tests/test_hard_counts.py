@@ -137,3 +137,15 @@ def test_a_small_dispersion_of_huge_counts_is_no_boundary(size: float) -> None:
     assert model.coefficients[0] == pytest.approx(0.2, abs=5 * model.standard_errors[1])
     poisson = rng.poisson(mu).astype(float)
     assert fit_count_model(binary_design(x), poisson, (0, 1), family="nb2").dispersion * size < 0.1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_saturated_fit_to_many_cells_converges(seed: int) -> None:
+    """The deviance is 0 there and its rounding is not: it must not hold up the last steps."""
+    rng = np.random.default_rng(seed)
+    x = np.repeat(np.eye(4, dtype=int)[:, :3], (1, 50, 3000, 6000), axis=0)  # the last rows have none
+    y = rng.poisson(x @ [6.0, 0.8, 0.3] + 0.03)
+    model = fit_count_model(binary_design(x), y, (0, 1, 2), family="poisson")
+    means = [y[x[:, j] == 1].mean() for j in range(3)]
+    assert model.intercept == pytest.approx(np.log(y[x.sum(axis=1) == 0].mean()), abs=1e-9)
+    assert model.intercept + model.coefficients == pytest.approx(np.log(means), abs=1e-9)
