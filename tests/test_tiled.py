@@ -165,10 +165,14 @@ def test_what_needs_all_cells_is_refused(city: Path, tmp_path: Path, changes: di
 
 
 def test_bad_arguments_and_places(city: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="workers: found 0"):
-        run_tiled(study(25.0), tmp_path / "out.zarr", data=city, workers=0)
-    with pytest.raises(InputError, match="tile: found 0"):
-        run_tiled(study(25.0), tmp_path / "out.zarr", data=city, tile=0)
+    for name in ("workers", "tile"):
+        for wrong in (0, -1, 1.5, "many"):
+            with pytest.raises(InputError, match=name):
+                run_tiled(study(25.0), tmp_path / "out.zarr", data=city, **{name: wrong})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected a Study"):
+        run_tiled("study.toml", tmp_path / "out.zarr")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="layers: found int"):
+        run_tiled(study(25.0), tmp_path / "out.zarr", layers=3)  # type: ignore[arg-type]
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("mine")
     for overwrite in (False, True):

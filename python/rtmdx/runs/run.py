@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rtmdx.model.posterior import PosteriorRisk
 
-__all__ = ["Progress", "fit", "load", "run"]
+__all__ = ["Progress", "fit", "load", "require_types", "run"]
 
 Progress = Callable[[str, int, int], None]
 _log = logging.getLogger("rtmdx")
@@ -103,7 +103,7 @@ def load(
     cancel: Callable[[], bool] | None = None,
 ) -> tuple[Inputs, Estimate]:
     """Read a study's layers and estimate what its run needs; parameters and errors as for `run`."""
-    _require_types(study, layers, memory_limit, progress, cancel)
+    require_types(study, layers, memory_limit, progress, cancel)
     require_diagnostics(study)
     limit = available_memory() if memory_limit is None else memory_limit
 
@@ -233,7 +233,8 @@ def fit(
     return terrain
 
 
-def _require_types(study: Any, layers: Any, memory_limit: Any, progress: Any, cancel: Any) -> None:
+def require_types(study: Any, layers: Any, memory_limit: Any, progress: Any, cancel: Any) -> None:
+    """Raise an InputError where an argument of a run has the wrong type."""
     if not isinstance(study, Study):
         hint = "Make one with rtmdx.Study.from_toml(path) or Study.from_dict(data)."
         raise InputError(f"study: found {type(study).__name__}, expected a Study.", hint=hint)

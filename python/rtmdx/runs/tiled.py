@@ -33,6 +33,7 @@ from rtmdx.model.tiles import RawBlock, RawLayout, coded_anew
 from rtmdx.runs.folds import block_size
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
+from rtmdx.runs.run import require_types
 from rtmdx.runs.study import Study
 from rtmdx.space.density import density_array
 from rtmdx.space.distance import distance_bands_array
@@ -40,6 +41,7 @@ from rtmdx.space.features import Features
 from rtmdx.space.frame import Window
 from rtmdx.space.memory import require_bytes
 from rtmdx.space.staging import replacing, require_own
+from rtmdx.space.values import whole
 from rtmdx.space.zarr_store import consolidate, create_rasters
 
 if TYPE_CHECKING:
@@ -171,12 +173,10 @@ def run_tiled(
     StudyError, FitError, OutputError, MemoryLimitError, Cancelled
         As `rtmdx.run`.
     """
+    require_types(study, layers, None, progress, cancel)
     _require_tileable(study)
-    n_workers = (os.cpu_count() or 1) if workers is None else workers
-    if n_workers < 1:
-        raise InputError(f"workers: found {n_workers}, expected at least 1.")
-    if tile < 1:
-        raise InputError(f"tile: found {tile}, expected a positive number of cells.")
+    n_workers = (os.cpu_count() or 1) if workers is None else whole(workers, "workers", least=1)
+    tile = whole(tile, "tile", least=1, what="a whole number of cells")
     inputs = load_inputs(study, data=data, layers=layers, progress=progress, cancel=cancel)
     work = _Work(study, inputs, math.ceil(tile / BLOCK) * BLOCK, n_workers, progress, cancel)
     thresholds = work.thresholds()
