@@ -111,8 +111,10 @@ def main() -> None:
     asked = arguments.parse_args()
     terrains, manifest = Terrains(asked.rows, asked.cols), manifest_of(asked.scenarios, asked.rows, asked.cols)
     start = time.perf_counter()
-    store = SweepStore.create(str(asked.folder), manifest)
-    print(f"created in {time.perf_counter() - start:.2f} s")
+    there = SweepStore.exists(str(asked.folder))  # a run that was ended goes on
+    store = SweepStore.open(str(asked.folder), "a") if there else SweepStore.create(str(asked.folder), manifest)
+    print(f"{'opened' if there else 'created'} in {time.perf_counter() - start:.2f} s")
+    left = store.pending()
     start = time.perf_counter()
     seconds = [0.0, 0.0]
 
@@ -125,13 +127,11 @@ def main() -> None:
         seconds[1] += time.perf_counter() - made
 
     with ThreadPoolExecutor(asked.workers) as pool:
-        for index, _ in enumerate(pool.map(run, range(asked.scenarios))):
-            store.start(index)
-            store.finished(index)
+        list(pool.map(run, left))
     written = time.perf_counter() - start
     cells = asked.rows * asked.cols
-    print(f"{asked.scenarios:,} scenarios of {cells:,} cells in {written:.0f} s with {asked.workers} workers")
-    making, writing = (1e3 * t / asked.scenarios for t in seconds)
+    print(f"{len(left):,} scenarios of {cells:,} cells in {written:.0f} s with {asked.workers} workers")
+    making, writing = (1e3 * t / max(1, len(left)) for t in seconds)
     print(f"a write: {writing:.1f} ms, after {making:.1f} ms to make the result")
     start = time.perf_counter()
     store.close()
