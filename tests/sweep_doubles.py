@@ -85,5 +85,7 @@ def content(store: Path) -> dict[str, str]:
 def same_store(a: Path, b: Path) -> None:
     """Assert that two stores hold the same files, to the bit."""
     x, y = content(a), content(b)
-    assert sorted(set(x) ^ set(y)) == []
-    assert [k for k in x if x[k] != y[k]] == []
+    other = sorted(set(x) ^ set(y))
+    assert other == [], f"files of one store alone: {other}"
+    changed = [k for k in x if x[k] != y[k]]
+    assert changed == [], f"files that differ: {changed}"

@@ -303,9 +303,8 @@ def run_plan(
                 told(done=tally.done + 1, ran=tally.ran + 1)
     finally:
         events.close()  # type: ignore[attr-defined]
-        if executor.name not in ("serial", "threads"):  # a worker that died may have left a file half written
-            with suppress(OSError):
-                store.objects.tidy()
+        with suppress(OSError):  # a worker that died, also of a driver that did, may have left a file half written
+            store.objects.tidy()
     return tally
 
 
