@@ -128,6 +128,8 @@ class WriterLock:
                 taken = self._objects.swap(LOCK, data, self._held)
         except StoreError:
             raise
+        except FileNotFoundError:  # the one who has it now has tidied away what this one was writing
+            taken = False
         except OSError as error:
             raise StoreError(f"store {self._objects.url}: cannot be written: {error.strerror or error}.") from None
         if not taken:
