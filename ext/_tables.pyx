@@ -25,6 +25,42 @@ def pack_codes(const uint8_t[::1] codes, const uint8_t[::1] digits, uint8_t[:, :
             keys[i, word] += digits[codes[i]]
 
 
+def order_by_level(
+    const int32_t[::1] level, const int64_t[::1] weight, int32_t[::1] order, int32_t[::1] begin, int64_t[::1] total
+):
+    """Order entries by level, and within a level as they came.
+
+    Parameters
+    ----------
+    level, weight : arrays, shape (n_entries,)
+        Levels are from 0.
+    order : int32 array, shape (n_entries,)
+        Output.
+    begin : int32 array, shape (n_levels + 1,)
+        Output: the entries of level v are ``order[begin[v]:begin[v + 1]]``.
+    total : int64 array, shape (n_levels,)
+        Output: weight of each level.
+    """
+    cdef Py_ssize_t i, v, n_levels = total.shape[0]
+    cdef int32_t count, start = 0
+    with nogil:
+        begin[:] = 0
+        total[:] = 0
+        for i in range(level.shape[0]):
+            begin[level[i]] += 1
+            total[level[i]] += weight[i]
+        for v in range(n_levels + 1):
+            count = begin[v]
+            begin[v] = start
+            start += count
+        for i in range(level.shape[0]):
+            order[begin[level[i]]] = <int32_t>i
+            begin[level[i]] += 1
+        for v in range(n_levels, 0, -1):  # each has moved to where the next begins
+            begin[v] = begin[v - 1]
+        begin[0] = 0
+
+
 def partition_rows(
     const int32_t[::1] order,
     const int32_t[::1] begin,

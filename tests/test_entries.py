@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtmdx import _tables
 from rtmdx.errors import Cancelled, InputError
 from rtmdx.model import entries, levels
 from rtmdx.model.design import Block, Design
@@ -198,3 +199,16 @@ def test_the_tabulation_answers_a_cancel_piece_by_piece(
         with pytest.raises(Cancelled):
             stepwise(design, y, range(30), families=(family,), exposure=exposure, cancel=cancel)
         assert asked == stop
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 3))
+def test_order_by_level_is_a_stable_sort(levels: list[int], beyond: int) -> None:
+    level = np.array(levels, np.int32)
+    n_levels = int(level.max(initial=-1)) + 1 + beyond
+    weight = np.arange(1, len(level) + 1, dtype=np.int64)
+    order, begin, total = np.empty(len(level), np.int32), np.empty(n_levels + 1, np.int32), np.empty(n_levels, np.int64)
+    _tables.order_by_level(level, weight, order, begin, total)
+    assert order.tolist() == np.argsort(level, kind="stable").tolist()
+    assert begin.tolist() == [int((level < v).sum()) for v in range(n_levels + 1)]
+    assert total.tolist() == [int(weight[level == v].sum()) for v in range(n_levels)]

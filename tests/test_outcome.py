@@ -80,3 +80,11 @@ def test_culling_stepwise_and_fits_say_the_same() -> None:
             call()
         found.append(str(caught.value))
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("count", [2.0**53 + 2.0, 1e19, 1e300])
+def test_a_count_that_doubles_cannot_tell_from_the_next_is_named(count: float) -> None:
+    """Beyond 2^53; squares of 1e300 would overflow in the fit."""
+    with pytest.raises(InputError, match=r"count .* of cell 1 is beyond 2\^53"):
+        check_counts(N, [0.0, count, 3.0])
+    assert check_counts(N, [0.0, 2.0**53, 3.0])[1] == 2.0**53

@@ -273,3 +273,20 @@ def test_profile_at_the_boundary_and_bad_arguments() -> None:
     with pytest.raises(InputError, match="table"):
         replace(a, table=None).profile_interval()
     assert fit_count_model(binary_design(x), y, ()).profile_interval().shape == (0, 2)
+
+
+def test_labels_that_cannot_be_compared_are_named() -> None:
+    design, y, district, _ = sample(3)
+    names = np.array([f"district {g}" for g in district])
+    labels = names.astype(object)
+    labels[6] = [1, 2]  # a list has no hash
+    with pytest.raises(InputError, match=r"cluster of cell 6 is \[1, 2\], expected a whole number or a name"):
+        fit_count_model(design, y, COLUMNS, cluster=labels)
+    missing = names.astype(object)
+    missing[6] = None
+    strings = np.array(missing, dtype=np.dtypes.StringDType(na_object=None))
+    with pytest.raises(InputError, match=r"cluster of cell 6 is None, expected a whole number or a name"):
+        fit_count_model(design, y, COLUMNS, cluster=strings)
+    whole = fit_count_model(design, y, COLUMNS, cluster=names.astype(np.dtypes.StringDType()))
+    expected = fit_count_model(design, y, COLUMNS, cluster=names).robust_covariance
+    assert whole.robust_covariance.tobytes() == expected.tobytes()

@@ -175,14 +175,5 @@ def with_clusters(
     """
     y = check_counts(design.n_cells, counts)
     weight = check_exposure(design.n_cells, exposure, y)
-    covariance, n_clusters = clustered_covariance(
-        design,
-        y,
-        weight,
-        cluster,
-        family=model.family,
-        columns=model.columns,
-        parameters=model.parameters,
-        covariance=model.covariance,
-    )
+    covariance, n_clusters = clustered_covariance(model, design, y, weight, cluster)
     return replace(model, robust_covariance=covariance, n_clusters=n_clusters)

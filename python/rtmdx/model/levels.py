@@ -34,12 +34,14 @@ def levels_of(
         return number.astype(np.int32), values, np.ones(len(values))
     apart = np.flatnonzero(y > 0) if merge_zeros else np.arange(len(y))
     order = apart[sorted_pairs(y[apart], exposure[apart], poll)]
+    poll()
     ys, es = y[order], exposure[order]
     new = np.ones(len(order), dtype=bool)
     new[1:] = (np.diff(ys) != 0) | (np.diff(es) != 0)
     zeros = int(merge_zeros and len(apart) < len(y))
     level = np.zeros(len(y), np.int32)
     level[order] = np.cumsum(new) - 1 + zeros
+    poll()
     first = np.flatnonzero(new)
     head_y, head_e = np.zeros(zeros), np.ones(zeros)
     return level, np.concatenate([head_y, ys[first]]), np.concatenate([head_e, es[first]])

@@ -15,6 +15,8 @@ __all__ = ["check_counts", "check_exposure"]
 
 Float = NDArray[np.float64]
 
+MOST = 2.0**53  # beyond it doubles no longer hold every whole number
+
 
 def check_counts(n_cells: int, counts: ArrayLike) -> Float:
     """Return the counts as float64, one whole number >= 0 per kept cell.
@@ -22,7 +24,7 @@ def check_counts(n_cells: int, counts: ArrayLike) -> Float:
     Raises
     ------
     InputError
-        If they are anything else or missing, naming the cell.
+        If they are anything else, missing or beyond 2^53, naming the cell.
     """
     y = _numbers(counts, "counts", "count", "a whole number >= 0")
     if y.shape != (n_cells,):
@@ -31,6 +33,9 @@ def check_counts(n_cells: int, counts: ArrayLike) -> Float:
     if not good.all():
         i = int(np.argmin(good))
         raise InputError(f"count {y[i]} of cell {i} is not a whole number >= 0.")
+    if y.max(initial=0.0) > MOST:
+        i = int(np.argmax(y))
+        raise InputError(f"count {y[i]:g} of cell {i} is beyond 2^53, up to which doubles hold every whole number.")
     return y
 
 

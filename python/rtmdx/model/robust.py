@@ -8,16 +8,16 @@ clusters it is too small, and its rank is at most G - 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx import _counts
 from rtmdx.errors import InputError
+from rtmdx.model.count_model import CountModel
 from rtmdx.model.design import Design
 from rtmdx.model.entries import Entries
-from rtmdx.model.likelihood import FAMILIES, Family
+from rtmdx.model.likelihood import FAMILIES
+from rtmdx.space.values import named
 
 __all__ = ["clustered_covariance"]
 
@@ -25,26 +25,17 @@ Float = NDArray[np.float64]
 
 
 def clustered_covariance(
-    design: Design,
-    counts: Float,
-    exposure: Float | None,
-    cluster: ArrayLike,
-    *,
-    family: Family,
-    columns: Sequence[int],
-    parameters: Float,
-    covariance: Float,
+    model: CountModel, design: Design, counts: Float, exposure: Float | None, cluster: ArrayLike
 ) -> tuple[Float, int]:
     """Return the robust covariance of a fitted model and the number of clusters.
 
     Parameters
     ----------
+    model : CountModel
     design, counts, exposure
-        What the model was fitted to.
+        What it was fitted to.
     cluster : array, shape (n_cells,)
         Whole numbers or names, as any array of them or as objects.
-    family, columns, parameters, covariance
-        The model.
 
     Raises
     ------
@@ -52,6 +43,7 @@ def clustered_covariance(
         If there is not one cluster per cell, a cell with exposure has none (it is named), or fewer than two clusters
         have exposure.
     """
+    family, columns, parameters, covariance = model.family, model.columns, model.parameters, model.covariance
     of_cell, n_clusters = _numbered(design, cluster, exposure)
     codes = [block.codes for block in design.blocks]
     entries = Entries.tabulate(design, codes, counts, None, exposure, columns, group=of_cell)
@@ -96,9 +88,12 @@ def _numbered(design: Design, cluster: ArrayLike, exposure: Float | None) -> tup
     ids = np.asarray(cluster)
     if ids.shape != (design.n_cells,):
         raise InputError(f"cluster has shape {ids.shape}, expected ({design.n_cells},): one district per kept cell.")
+    if ids.dtype.kind == "T":  # a missing string would be compared with the others
+        ids = ids.astype(object)
 
     def unlike(i: int) -> InputError:
-        found = "masked" if np.ma.is_masked(cluster) else repr(ids[i])
+        value = ids[i].item() if isinstance(ids[i], np.generic) else ids[i]
+        found = "masked" if np.ma.is_masked(cluster) else named(value)
         return InputError(
             f"cluster of cell {i} is {found}, expected a whole number or a name.",
             hint="Give cells outside every district a district of their own.",
@@ -116,13 +111,14 @@ def _numbered(design: Design, cluster: ArrayLike, exposure: Float | None) -> tup
     if ids.dtype.kind == "O":
         from pandas import factorize
 
-        number, names = factorize(ids[taking_part])
-        for value in names:
-            if not isinstance(value, (str, int, np.integer)):
-                raise unlike(next(i for i in np.flatnonzero(taking_part).tolist() if ids[i] == value))
+        taken = ids[taking_part]
+        odd = [not isinstance(value, (str, int, np.integer)) for value in taken.tolist()]
+        if any(odd):
+            raise unlike(int(np.flatnonzero(taking_part)[odd.index(True)]))
+        number, names = factorize(taken)
         rank = sorted(range(len(names)), key=lambda g: (isinstance(names[g], str), names[g]))
         number, n_clusters = np.argsort(rank)[number], len(names)
-    elif ids.dtype.kind in "iubUST":
+    elif ids.dtype.kind in "iubUS":
         names, number = np.unique(ids[taking_part], return_inverse=True)
         n_clusters = len(names)
     else:

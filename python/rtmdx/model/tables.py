@@ -170,13 +170,13 @@ class CellTable:
         self.place = {j: v for v, j in enumerate(entries.columns)}
         self._offsets, self._starts, self._variables = entries.bins
         self._nodes: OrderedDict[tuple[int, ...], Node] = OrderedDict()
-        order = np.argsort(entries.level, kind="stable").astype(np.int32)
-        seen, first = np.unique(entries.level[order], return_index=True)
-        begin = first.astype(np.int32)
-        end = np.append(begin[1:], np.int32(len(order))).astype(np.int32)
-        pattern = np.zeros(len(seen), np.int32)
-        total = np.add.reduceat(self._weight[order], begin) if len(seen) else np.zeros(0, np.int64)
-        root = Node((), np.ones((1, 1)), pattern, seen.astype(np.int32), order, begin, end, total, None)
+        n_levels = len(entries.y)
+        order = np.empty(len(entries.level), np.int32)
+        first, weight = np.empty(n_levels + 1, np.int32), np.empty(n_levels, np.int64)
+        _tables.order_by_level(entries.level, self._weight, order, first, weight)
+        seen = np.flatnonzero(np.diff(first)).astype(np.int32)
+        pattern, begin, end, total = np.zeros(len(seen), np.int32), first[seen], first[seen + 1], weight[seen]
+        root = Node((), np.ones((1, 1)), pattern, seen, order, begin, end, total, None)
         self._root = self._with_sums(root)
 
     @classmethod
