@@ -60,6 +60,7 @@ priority = Extension(
     language="c++",
 )
 
+
 def loops(name: str, language: str = "c", depends: list[str] | None = None) -> Extension:
     """A Cython module of its own."""
     return Extension(
