@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -661,3 +662,25 @@ except OSError as error:
     with SweepStore.open(url) as store:
         assert (store.pending(), store.verify()) == ([1, 2], [])
     assert not [p for p in (tmp_path / "s").rglob(".*") if p.is_file()]
+
+
+def test_tables_keep_the_order_of_their_columns(tmp_path: Path) -> None:
+    url = str(tmp_path / "store")
+    manifest = manifest_of()
+    with SweepStore.create(url, manifest) as store:
+        result = result_of(manifest, 0)
+        rows = [{"variable": "b", "rrv": 2.0, "cells": 3, "a": 1}]
+        store.write(0, replace(result, tables={"model": rows, "findings": []}))
+    with SweepStore.open(url) as store:
+        assert [list(r) for r in store.tables(0)["model"]] == [["variable", "rrv", "cells", "a"]]
+
+
+def test_a_folder_that_a_killed_maker_left_can_be_made_again(tmp_path: Path) -> None:
+    url = tmp_path / "store"
+    (url / "state").mkdir(parents=True)
+    (url / "state" / ".half.written").write_text("")
+    SweepStore.create(str(url), manifest_of()).close()
+    (tmp_path / "mine" / "state").mkdir(parents=True)
+    (tmp_path / "mine" / "state" / "letter.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something else"):
+        SweepStore.create(str(tmp_path / "mine"), manifest_of())

@@ -20,7 +20,7 @@ from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry
 
 __all__ = [
     "ARRAYS", "CHUNK", "FAILED", "LAYOUT", "LOCK", "LOG", "MANIFEST", "RECORDS", "SUMMARY", "RecordName", "canonical",
-    "chunks_of", "digest_of", "grid_of", "manifest_bytes", "places_of", "read_manifest", "skeleton",
+    "chunks_of", "digest_of", "grid_of", "in_order", "manifest_bytes", "places_of", "read_manifest", "skeleton",
 ]  # fmt: skip
 
 LAYOUT = 1
@@ -55,6 +55,11 @@ class RecordName:
         """Read a name; None where it is none."""
         found = _RECORD.fullmatch(text)
         return None if found is None else cls(int(found[1]), found[2], found[3])
+
+
+def in_order(data: Any) -> bytes:
+    """Return plain data as JSON that keeps the order of keys: that of a table's columns says something."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).encode()
 
 
 def canonical(data: Any) -> bytes:

@@ -157,7 +157,14 @@ class FolderObjects:
 
     def occupied(self) -> bool:
         """See `Objects.occupied`."""
-        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(e.name != "state" or not self._only_begun(e) for e in self.path.iterdir())
+
+    @staticmethod
+    def _only_begun(state: Path) -> bool:
+        """Whether a folder holds no more than a writer leaves that was killed before it had the lock."""
+        return state.is_dir() and all(e.name.startswith(".") and e.is_file() for e in state.iterdir())
 
     def settle(self, folders: Iterable[str]) -> None:
         """See `Objects.settle`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from rtmdx.errors import StoreError
 from rtmdx.sweep.contract import Manifest, Record
-from rtmdx.sweep.layout import FAILED, RECORDS, SUMMARY, RecordName, canonical, digest_of
+from rtmdx.sweep.layout import FAILED, RECORDS, SUMMARY, RecordName, canonical, digest_of, in_order
 from rtmdx.sweep.objects import Objects
 
 __all__ = ["Records"]
@@ -51,7 +51,7 @@ class Records:
 
     def complete(self, record: Record, tables: dict[str, Any]) -> None:
         """Write a completion record, with the scenario's tables."""
-        data = canonical({**asdict(record), "tables": tables})
+        data = in_order({**asdict(record), "tables": tables})
         name = RecordName(record.index, record.id, digest_of(data))
         self._objects.create(f"{RECORDS}/{name}", data)
 
