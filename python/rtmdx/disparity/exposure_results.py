@@ -285,7 +285,9 @@ class ExposureResult:
         try:
             import matplotlib.pyplot as plt
         except ImportError:
-            raise MissingDependencyError("the chart needs matplotlib.", hint="Install rtmdx[report].") from None
+            raise MissingDependencyError(
+                "the chart needs matplotlib.", hint="Install it with: pip install 'rtmdx[disparity]'"
+            ) from None
         if ax is None:
             _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
         table = self.curve()

@@ -128,9 +128,10 @@ class WriterLock:
                 taken = self._objects.swap(LOCK, data, self._held)
         except StoreError:
             raise
-        except FileNotFoundError:  # the one who has it now has tidied away what this one was writing
-            taken = False
         except OSError as error:
+            # one who has just taken it has tidied away what this one was writing
+            if isinstance(error, FileNotFoundError) and self._objects.read(LOCK) is not None:
+                raise StoreError(f"store {self._objects.url}: another process took its lock at this moment.") from None
             raise StoreError(f"store {self._objects.url}: cannot be written: {error.strerror or error}.") from None
         if not taken:
             raise StoreError(f"store {self._objects.url}: another process took its lock at this moment.")
