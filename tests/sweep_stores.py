@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 
 from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry, ScenarioResult
+from rtmdx.sweep.objects import CloudObjects, FolderObjects, Objects
 from rtmdx.sweep.store import SweepStore
 
 CRS = pyproj.CRS.from_epsg(26915)
@@ -66,3 +67,14 @@ def fill(url: str, manifest: Manifest, indices: Any = None) -> None:
             store.start(i)
             store.write(i, result_of(manifest, i))
             store.finished(i)
+
+
+def everything(objects: Objects) -> dict[str, bytes]:
+    """Every object but the lock and the log."""
+    if isinstance(objects, FolderObjects):
+        keys = [p.relative_to(objects.path).as_posix() for p in objects.path.rglob("*") if p.is_file()]
+    else:
+        assert isinstance(objects, CloudObjects)
+        keys = list(objects._all())
+    found = {k: objects.read(k) for k in keys if not k.startswith(("state/log/", "state/lock"))}
+    return {k: v for k, v in found.items() if v is not None}

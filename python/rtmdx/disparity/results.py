@@ -148,6 +148,7 @@ class Ratio(Estimate):
     """
 
     kind: ClassVar[str] = ""
+    _subject: ClassVar[str] = ""  # how a sentence about it begins; {} is the group
 
     group: str
     reference: str
@@ -163,14 +164,12 @@ class Ratio(Estimate):
         if not self.kind:
             raise InputError("a Ratio is either a PersonRatio or a PlaceRatio.")
 
-    def _subject(self) -> str:
-        raise NotImplementedError
-
     def sentence(self) -> str:
         """Say it in one sentence."""
         adjusted = f", adjusted for {self.adjusted}" if self.adjusted else ", unadjusted"
+        subject = self._subject.format(self.group)
         return (
-            f"{self._subject()} {_number(self.estimate)} times that of {self.reference} ({_interval(self)}; "
+            f"{subject} {_number(self.estimate)} times that of {self.reference} ({_interval(self)}; "
             f"{self.events:,.0f} events over {self.exposure:,.0f} {self.benchmark}, against "
             f"{self.reference_events:,.0f} over {self.reference_exposure:,.0f}; "
             f"{self.pooling.replace('_', ' ')}{adjusted}){_said(self)}"
@@ -182,9 +181,7 @@ class PersonRatio(Ratio):
     """Events that happened to persons of a group, per person of it, beside those of the reference group."""
 
     kind: ClassVar[str] = "person"
-
-    def _subject(self) -> str:
-        return f"The rate of {self.group} is"
+    _subject: ClassVar[str] = "The rate of {} is"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +189,7 @@ class PlaceRatio(Ratio):
     """Events in the places of a group, whoever they happened to, beside those in the reference's places."""
 
     kind: ClassVar[str] = "place"
-
-    def _subject(self) -> str:
-        return f"The rate in the places of {self.group} is"
+    _subject: ClassVar[str] = "The rate in the places of {} is"
 
 
 class ResultTable(Sequence[Estimate]):
