@@ -8,8 +8,6 @@ import pickle
 import random
 import socket
 import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,27 +24,6 @@ from rtmdx.sweep.layout import CHUNK, MANIFEST, RecordName, chunks_of
 from rtmdx.sweep.objects import objects_at
 from rtmdx.sweep.store import SweepStore
 from sweep_stores import everything, fill, manifest_of, raster_of, result_of
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """A bucket on a server of moto."""
-    server_module = pytest.importorskip("moto.server")
-    pytest.importorskip("obstore")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
-    settings = {
-        "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }  # fmt: skip
-    before = {k: os.environ.get(k) for k in settings}
-    os.environ.update(settings)
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/sweeps", method="PUT")).close()
-    yield "s3://sweeps"
-    server.stop()
-    for key, value in before.items():
-        os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +15,7 @@ from rtmdx.sweep.objects import Objects
 
 __all__ = ["Records"]
 
-_READERS = 16
+_READERS, _BLOCK = 16, 256
 
 
 class Records:
@@ -104,26 +104,43 @@ class Records:
                 f"store {self._objects.url}: the record of scenario {index}'s failure is damaged ({error})."
             ) from None
 
-    def several(self, names: Iterable[RecordName]) -> list[tuple[Record, dict[str, Any]]]:
-        """Read completion records, several at a time; errors as `read`."""
+    def several(self, names: Iterable[RecordName]) -> Iterator[tuple[Record, dict[str, Any]] | StoreError]:
+        """Read completion records in their order, several at a time; of a damaged one, the error."""
+
+        def read(name: RecordName) -> tuple[Record, dict[str, Any]] | StoreError:
+            try:
+                return self.read(name)
+            except StoreError as error:
+                return error
+
         names = list(names)
-        if len(names) < _READERS:
-            return [self.read(n) for n in names]
         with ThreadPoolExecutor(_READERS, thread_name_prefix="rtmdx-records") as pool:
-            return list(pool.map(self.read, names, chunksize=16))
+            for first in range(0, len(names), _BLOCK):  # so that few tables are held
+                yield from pool.map(read, names[first : first + _BLOCK])
 
     def failures(self, indices: Iterable[int]) -> list[Record | None]:
         """Read records of failures, several at a time."""
         with ThreadPoolExecutor(_READERS, thread_name_prefix="rtmdx-records") as pool:
             return list(pool.map(self.failure, indices))
 
-    def summaries(self) -> dict[int, dict[str, Any]]:
-        """Return the figures of each complete scenario; of those gathered before, no record is opened."""
+    def summaries(self, damaged: dict[int, str] | None = None) -> dict[int, dict[str, Any]]:
+        """Return the figures of each complete scenario; of those gathered before, no record is opened.
+
+        Parameters
+        ----------
+        damaged : dict, optional
+            Takes the scenarios whose record is damaged, with what is wrong.
+        """
         done = self.done()
         gathered = self._gathered()
-        missing = [n for n in done.values() if str(n) not in gathered]
-        new = {r.index: r.summary for r, _ in self.several(missing)}
-        return {i: new[i] if i in new else gathered[str(n)] for i, n in sorted(done.items())}
+        found = {i: gathered[str(n)] for i, n in done.items() if str(n) in gathered}
+        missing = [n for n in done.values() if n.index not in found]
+        for name, read in zip(missing, self.several(missing), strict=True):
+            if not isinstance(read, StoreError):
+                found[name.index] = read[0].summary
+            elif damaged is not None:
+                damaged[name.index] = str(read)
+        return dict(sorted(found.items()))
 
     def gather(self) -> None:
         """Write the figures of all complete scenarios into one file; for the holder of the lock."""

@@ -50,18 +50,23 @@ class SweepResults:
 
     @property
     def scenarios(self) -> pd.DataFrame:
-        """One row per scenario, by its place: id, label, state, place on each axis, figures, error."""
+        """One row per scenario, by its place: id, label, state, place on each axis, figures, error.
+
+        A scenario whose record is damaged has the state "damaged" and no figures.
+        """
         import pandas as pd
 
-        states = self._store.states()
-        figures = self._store.records.summaries()
+        damaged: dict[int, str] = {}
+        figures = self._store.records.summaries(damaged)
+        states = self._store.states() | dict.fromkeys(damaged, "damaged")
         failed = [i for i, state in states.items() if state == "failed"]
-        failures = {r.index: r.error for r in self._store.records.failures(failed) if r is not None}
+        records = [r for r in self._store.records.failures(failed) if r is not None]
+        errors = damaged | {r.index: (r.error or {}).get("message") for r in records}
         rows = [
             {
                 "index": entry.index, "id": entry.id, "label": entry.label, "grid": entry.grid,
                 "state": states[entry.index], **entry.parameters, **figures.get(entry.index, {}),
-                "error": (failures.get(entry.index) or {}).get("message"),
+                "error": errors.get(entry.index),
             }
             for entry in self.manifest.scenarios
         ]  # fmt: skip
@@ -232,6 +237,8 @@ class SweepResults:
         ------
         InputError
             No scenario is complete.
+        StoreError
+            A record is damaged.
         """
         import pandas as pd
 
@@ -246,8 +253,10 @@ class SweepResults:
                 for factor in scenario.study.factors:
                     tried[factor.name] = tried.get(factor.name, 0) + 1
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in tried}
-        for _, tables in self._store.records.several(done.values()):
-            for row in tables["model"]:
+        for read in self._store.records.several(done.values()):
+            if isinstance(read, StoreError):
+                raise read
+            for row in read[1]["model"]:
                 found[row["factor"]].append(row)
         rows: list[dict[str, Any]] = []
         for name, n in tried.items():
