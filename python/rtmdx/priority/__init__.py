@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtmdx.priority.covering import Cover, MinSet, cover, min_set
+    from rtmdx.priority.edited import Change, EditedFactor, WhatIf, what_if
+    from rtmdx.priority.explanation import contributions
     from rtmdx.priority.frontier import FairPoint, Frontier, fair_frontier, siting_objective
     from rtmdx.priority.pmedian import DistrictPlan, districts
     from rtmdx.priority.ranking import Ranking, Tier, Top, rank
     from rtmdx.priority.selection import Selection, select
 
 _HOMES = {
+    "Change": "edited",
     "Cover": "covering",
     "DistrictPlan": "pmedian",
+    "EditedFactor": "edited",
     "FairPoint": "frontier",
     "Frontier": "frontier",
     "MinSet": "covering",
@@ -22,6 +26,8 @@ _HOMES = {
     "Selection": "selection",
     "Tier": "ranking",
     "Top": "ranking",
+    "WhatIf": "edited",
+    "contributions": "explanation",
     "cover": "covering",
     "districts": "pmedian",
     "fair_frontier": "frontier",
@@ -29,11 +35,14 @@ _HOMES = {
     "rank": "ranking",
     "select": "selection",
     "siting_objective": "frontier",
+    "what_if": "edited",
 }
 
 __all__ = [
+    "Change",
     "Cover",
     "DistrictPlan",
+    "EditedFactor",
     "FairPoint",
     "Frontier",
     "MinSet",
@@ -41,6 +50,8 @@ __all__ = [
     "Selection",
     "Tier",
     "Top",
+    "WhatIf",
+    "contributions",
     "cover",
     "districts",
     "fair_frontier",
@@ -48,6 +59,7 @@ __all__ = [
     "rank",
     "select",
     "siting_objective",
+    "what_if",
 ]
 
 

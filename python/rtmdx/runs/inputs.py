@@ -24,7 +24,7 @@ from rtmdx.space.selection import select_rows
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Inputs", "LayerReader", "Memo", "load_inputs"]
+__all__ = ["Inputs", "LayerReader", "Memo", "load_inputs", "read_factor", "read_impedance"]
 
 Layers = Mapping[str, "gpd.GeoDataFrame"]
 _T = TypeVar("_T")
@@ -180,7 +180,7 @@ def load_inputs(
 
     def factor(spec: FactorSpec) -> RiskFactor | None:
         made_of = ("factor", spec.name, spec.model_dump_json(), repr(study.grid.block_length), on)
-        return attempt(lambda: memo(made_of, lambda: _factor(spec, study, reader, grid)))
+        return attempt(lambda: memo(made_of, lambda: read_factor(spec, study, reader, grid)))
 
     def barrier(spec: BarrierSpec) -> Barrier | None:
         made_of = ("barrier", spec.name, spec.model_dump_json(), on)
@@ -304,6 +304,14 @@ def _districts(spec: DistrictSpec, reader: LayerReader, grid: Grid | None) -> Di
     )
 
 
+def read_impedance(study: Study, reader: LayerReader, grid: Grid) -> Impedance | None:
+    """Read what is in the way of a study's cost distances; None where the study has nothing."""
+    if study.impedance is None:
+        return None
+    walls = (_barrier(spec, reader, grid) for spec in study.impedance.barriers)
+    return _impedance(study.impedance, tuple(w for w in walls if w is not None), reader)
+
+
 def _impedance(spec: ImpedanceSpec, barriers: tuple[Barrier, ...], reader: LayerReader) -> Impedance:
     if spec.friction is None:
         return Impedance(barriers, connectivity=spec.connectivity)
@@ -313,7 +321,8 @@ def _impedance(spec: ImpedanceSpec, barriers: tuple[Barrier, ...], reader: Layer
     return Impedance(barriers, path, file_digest(path), spec.connectivity)
 
 
-def _factor(spec: FactorSpec, study: Study, reader: LayerReader, grid: Grid | None) -> RiskFactor | None:
+def read_factor(spec: FactorSpec, study: Study, reader: LayerReader, grid: Grid | None) -> RiskFactor | None:
+    """Read and clean one factor's layer; without a grid only what is wrong with its rows is said."""
     frame, total, source, digest = reader.read(spec, spec.name, f"factor {spec.name!r}")
     if grid is None:
         select_rows(frame, spec.selection, f"factor {spec.name!r} ({source})", total)

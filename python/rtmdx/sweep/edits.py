@@ -33,13 +33,27 @@ class Edit(BaseModel):
     filter: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
     """Remove, move: features whose field equals the value, or one of the values. Add: fields of the new features."""
     within: str | None = None
-    """Remove, move: a polygon (WKT); features that touch it."""
+    """Remove, move: a polygon (WKT, or a shapely geometry); features that touch it."""
     geometries: tuple[str, ...] = ()
-    """Add: the new features (WKT)."""
+    """Add: the new features (WKT, or shapely geometries)."""
     by: tuple[float, float] | None = None
     """Move: east and north, in units of the CRS."""
     label: str | None = None
     """Name for people."""
+
+    @field_validator("within", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """Take a shapely geometry as well."""
+        return getattr(value, "wkt", value)
+
+    @field_validator("geometries", mode="before")
+    @classmethod
+    def _all_as_text(cls, value: Any) -> Any:
+        """Take shapely geometries as well, and a GeoSeries."""
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            return value
+        return tuple(getattr(g, "wkt", g) for g in value)
 
     @field_validator("layer")
     @classmethod
