@@ -16,7 +16,7 @@ import small_city
 from conftest import CRS, ORIGIN
 from rtmdx import priority
 from rtmdx.errors import Cancelled, CRSError, InputError
-from rtmdx.sweep.edits import Edit
+from rtmdx.runs.edits import Edit
 
 X, Y = ORIGIN
 CORNER = shapely.box(X, Y, X + 1200, Y + 1200)

@@ -18,9 +18,9 @@ import rtmdx
 import small_city
 from conftest import CRS, ORIGIN
 from rtmdx.errors import InputError, StudyError, SweepError
+from rtmdx.runs.edits import Edit, apply_edits
 from rtmdx.runs.run import fit
 from rtmdx.sweep.axes import SweepSpec
-from rtmdx.sweep.edits import Edit, apply_edits
 from rtmdx.sweep.kept import Kept
 from rtmdx.sweep.plan import make_plan
 from rtmdx.sweep.prepare import Workshop

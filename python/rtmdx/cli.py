@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rtmdx.errors import InputError, RtmdxError
+from rtmdx.priority.commands import add_priority
 from rtmdx.sweep.commands import Tools, add_sweep
 
 if TYPE_CHECKING:
@@ -328,6 +329,7 @@ class _Progress:
         "culling": "Culling variables",
         "stepwise": "Selecting the model",
         "terrain": "Risk terrain",
+        "priority": "Which places first",
         "stability": "Repeating the selection",
         "outputs": "Writing outputs",
         "verify": "Verifying",
@@ -422,7 +424,9 @@ def _print_written(console: Console, out: Path, written: dict[str, str]) -> None
         console.print(f"  {name:<{width}}  [dim]{text}[/]", highlight=False)
 
 
-add_sweep(app, Tools(_session, _parse_changes, _limit, _data_folder, _print_json))
+_TOOLS = Tools(_session, _parse_changes, _limit, _data_folder, _print_json, _print_written)
+add_sweep(app, _TOOLS)
+add_priority(app, _TOOLS)
 
 
 def main() -> None:

@@ -6,32 +6,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rtmdx.priority.assessment import prioritize, prioritize_terrain
     from rtmdx.priority.covering import Cover, MinSet, cover, min_set
-    from rtmdx.priority.edited import Change, EditedFactor, WhatIf, what_if
+    from rtmdx.priority.edited import what_if
+    from rtmdx.priority.edited_result import Change, EditedFactor, WhatIf
     from rtmdx.priority.explanation import contributions
     from rtmdx.priority.frontier import FairPoint, Frontier, fair_frontier, siting_objective
     from rtmdx.priority.pmedian import DistrictPlan, districts
+    from rtmdx.priority.prioritization import Capture, Prioritization
     from rtmdx.priority.ranking import Ranking, Tier, Top, rank
     from rtmdx.priority.selection import Selection, select
 
 _HOMES = {
-    "Change": "edited",
+    "Capture": "prioritization",
+    "Change": "edited_result",
     "Cover": "covering",
     "DistrictPlan": "pmedian",
-    "EditedFactor": "edited",
+    "EditedFactor": "edited_result",
     "FairPoint": "frontier",
     "Frontier": "frontier",
     "MinSet": "covering",
+    "Prioritization": "prioritization",
     "Ranking": "ranking",
     "Selection": "selection",
     "Tier": "ranking",
     "Top": "ranking",
-    "WhatIf": "edited",
+    "WhatIf": "edited_result",
     "contributions": "explanation",
     "cover": "covering",
     "districts": "pmedian",
     "fair_frontier": "frontier",
     "min_set": "covering",
+    "prioritize": "assessment",
+    "prioritize_terrain": "assessment",
     "rank": "ranking",
     "select": "selection",
     "siting_objective": "frontier",
@@ -39,6 +46,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Capture",
     "Change",
     "Cover",
     "DistrictPlan",
@@ -46,6 +54,7 @@ __all__ = [
     "FairPoint",
     "Frontier",
     "MinSet",
+    "Prioritization",
     "Ranking",
     "Selection",
     "Tier",
@@ -56,6 +65,8 @@ __all__ = [
     "districts",
     "fair_frontier",
     "min_set",
+    "prioritize",
+    "prioritize_terrain",
     "rank",
     "select",
     "siting_objective",

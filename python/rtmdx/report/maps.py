@@ -225,7 +225,7 @@ class Canvas:
         parts = shapely.get_parts(np.asarray(geometries, dtype=object))
         kind = shapely.get_dimensions(parts)
         out = {"points": "", "lines": "", "polygons": ""}
-        xy = self._drawn(shapely.get_coordinates(parts[kind == 0]))
+        xy = self.drawn(shapely.get_coordinates(parts[kind == 0]))
         inside = (xy >= 0).all(axis=1) & (xy[:, 0] <= self.width) & (xy[:, 1] <= self.height)
         seen = np.unique(np.round(xy[inside] / 2) * 2, axis=0).astype(int)  # dots closer than 2 units merge
         out["points"] = "".join(f"M{x} {y}h0" for x, y in seen.tolist())
@@ -245,10 +245,11 @@ class Canvas:
             return "".join(self._path(ring) + "z" for ring in shapely.get_rings(geometry))
         if geometry.geom_type not in ("LineString", "LinearRing"):
             return ""
-        xy = self._drawn(shapely.get_coordinates(geometry)).round(1)
+        xy = self.drawn(shapely.get_coordinates(geometry)).round(1)
         return "M" + "L".join(f"{x:g} {y:g}" for x, y in xy.tolist())
 
-    def _drawn(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    def drawn(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return coordinates in the CRS, shape (n, 2), in units of the drawing."""
         west, _, _, north = self.grid.bounds
         scale = self.unit / self.grid.cell_size
         return np.column_stack([(xy[:, 0] - west) * scale, (north - xy[:, 1]) * scale])

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rtmdx.model.posterior import PosteriorRisk
 
-__all__ = ["Progress", "fit", "load", "require_types", "run"]
+__all__ = ["Progress", "fit", "kernel_density", "load", "require_types", "run"]
 
 Progress = Callable[[str, int, int], None]
 _log = logging.getLogger("rtmdx")
@@ -223,7 +223,7 @@ def fit(
     fitted, holdout = _judge(study, inputs, terrain, posterior, n_threads)
     terrain = replace(terrain, posterior_risk=posterior, fitted=fitted, holdout=holdout)
     if not model_only:
-        compared = dict([_kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
+        compared = dict([kernel_density(inputs, n_threads)]) if study.report.boosted and inputs.holdout else {}
         terrain = diagnosed(terrain, study, inputs, scores=compared, cancel=cancel)
         terrain = resampled(terrain, study, folds, threads=n_threads, progress=progress, cancel=cancel)
     for finding in terrain.findings:
@@ -303,8 +303,8 @@ def _result_findings(study: Study, inputs: Inputs, design: Design, counts: NDArr
     return findings
 
 
-def _kernel_density(inputs: Inputs, threads: int) -> tuple[str, NDArray[np.float64]]:
-    """Baseline: kernel density of the fitted period's events, bandwidth the largest influence."""
+def kernel_density(inputs: Inputs, threads: int | None = None) -> tuple[str, NDArray[np.float64]]:
+    """Name and cells of a baseline: kernel density of the fitted period's events, bandwidth the largest influence."""
     bandwidth = max(d for f in inputs.factors for d in f.distances)
     points = np.column_stack([inputs.events.x, inputs.events.y])
     raster = density_array(points, inputs.grid, bandwidth=bandwidth, dtype="float64", threads=threads)
@@ -342,7 +342,7 @@ def _judge(
     With an exposure the terrain ranks cells by expected events, exposure times risk; the score alone, which is risk
     per unit of exposure, and the exposure alone stand beside it.
     """
-    name, density = _kernel_density(inputs, threads)
+    name, density = kernel_density(inputs, threads)
     counts, score = terrain.counts, terrain.score_cells
     own = {"Risk terrain": score}
     if inputs.exposure is not None:

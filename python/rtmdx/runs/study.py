@@ -31,6 +31,7 @@ from rtmdx.runs.study_layers import (
     Spec,
 )
 from rtmdx.runs.study_model import ModelSpec, PosteriorSpec, ReportSpec, StabilitySpec
+from rtmdx.runs.study_priority import PrioritySpec
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -46,6 +47,7 @@ __all__ = [
     "ModelSpec",
     "OutcomeSpec",
     "PosteriorSpec",
+    "PrioritySpec",
     "ReportSpec",
     "Source",
     "StabilitySpec",
@@ -83,6 +85,7 @@ class Study(Spec):
     stability: StabilitySpec = StabilitySpec()
     report: ReportSpec = ReportSpec()
     disparity: DisparitySpec | None = None
+    priority: PrioritySpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -104,6 +107,12 @@ class Study(Spec):
         if isinstance(way, dict) and isinstance(way.get("barriers"), list | tuple):
             barriers = [fill(b, b.get("name") if isinstance(b, dict) else None) for b in way["barriers"]]
             out["impedance"] = {**way, "barriers": barriers}
+        priority = data.get("priority")
+        if isinstance(priority, dict):
+            out["priority"] = priority | {"places": fill(priority["places"])} if "places" in priority else priority
+            fair = priority.get("fair")
+            if isinstance(fair, dict) and "zones" in fair:
+                out["priority"] = out["priority"] | {"fair": {**fair, "zones": fill(fair["zones"])}}
         exposure = data.get("exposure")
         if isinstance(exposure, dict) and exposure.get("measure") != "raster":
             out["exposure"] = fill(exposure, "exposure")
@@ -223,7 +232,7 @@ class Study(Spec):
     @property
     def id(self) -> str:
         """16 hex digits of the SHA-256 of what matters to the result."""
-        data = self.model_dump(mode="json", exclude={"name", "path", "report", "disparity"})
+        data = self.model_dump(mode="json", exclude={"name", "path", "report", "disparity", "priority"})
         data["outcome"].pop("name")
         for factor in data["factors"]:
             factor.pop("label")

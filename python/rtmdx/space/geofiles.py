@@ -128,10 +128,16 @@ def write_layers(
                     layer=name,
                     driver="GPKG",
                     append=whole.exists(),
-                    geometry_type="Polygon" if isinstance(frame, gpd.GeoDataFrame) else None,
+                    geometry_type=_type_of(frame) if isinstance(frame, gpd.GeoDataFrame) else None,
+                    promote_to_multi=isinstance(frame, gpd.GeoDataFrame) and _type_of(frame) == "MultiPolygon",
                     layer_metadata={"description": f"{title}: {name}"},
                 )
         except (DataSourceError, DataLayerError) as error:
             raise OSError(str(error)) from error
         if whole != new:
             whole.rename(new)
+
+
+def _type_of(frame: Any) -> str:
+    """One type for a layer: multipolygons where there is one."""
+    return "MultiPolygon" if (frame.geometry.geom_type == "MultiPolygon").any() else "Polygon"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rtmdx.errors import OutputError, RtmdxError
 
-__all__ = ["replacing", "require_own"]
+__all__ = ["replacing", "require_free", "require_own"]
 
 _OLD = "old"
 
@@ -44,7 +44,7 @@ def replacing(
     final = Path(path).absolute()
     mark = f".{final.name}.partial-{socket.gethostname()}-"
     _sweep(final, mark)
-    _require_free(final, what, overwrite, folder)
+    require_free(final, what, overwrite, folder)
     try:
         stage = Path(tempfile.mkdtemp(prefix=f"{mark}{os.getpid()}-", dir=final.parent))
     except OSError as error:
@@ -55,7 +55,7 @@ def replacing(
     try:
         new = stage / final.name
         yield new
-        _require_free(final, what, overwrite, folder)
+        require_free(final, what, overwrite, folder)
         if folder and final.exists():
             _exchange(new, final, stage / _OLD)
         else:
@@ -113,7 +113,8 @@ def _from_gdal(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in ("rasterio", "pyogrio")
 
 
-def _require_free(final: Path, what: str, overwrite: bool, folder: bool) -> None:
+def require_free(final: Path, what: str, overwrite: bool, folder: bool) -> None:
+    """Refuse a place that is taken, or whose folder does not exist."""
     if not final.parent.is_dir():
         reason = "is no folder" if final.parent.exists() else "does not exist"
         raise OutputError(f"{what} {final}: its folder {final.parent} {reason}.", hint="Make the folder first.")

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rtmdx.errors import RtmdxError, SweepError
+from rtmdx.runs.edits import Edit
 from rtmdx.runs.study import Study, describe, override, read_study
-from rtmdx.sweep.edits import Edit
 
 __all__ = ["Axis", "Point", "SweepSpec", "read_sweep"]
 

@@ -60,6 +60,8 @@ class Tools:
     data_folder : callable
         ``data_folder(study, path, data)``: where relative paths start.
     print_json : callable
+    print_written : callable
+        ``print_written(console, out, files)``: says what was written where.
     """
 
     session: Callable[[bool, bool], AbstractContextManager[Any]]
@@ -67,6 +69,7 @@ class Tools:
     limit: Callable[[str | None], float | None]
     data_folder: Callable[[Study, Path, Path | None], Path]
     print_json: Callable[[Any], None]
+    print_written: Callable[[Any, Path, dict[str, str]], None]
 
 
 def add_sweep(app: typer.Typer, tools: Tools) -> None:

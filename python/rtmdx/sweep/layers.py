@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtmdx.errors import FileError
+from rtmdx.runs.edits import Edit, apply_edits
 from rtmdx.runs.inputs import LayerReader
 from rtmdx.runs.study import ExposureSpec, Source, Study
 from rtmdx.space.layers import frame_digest
 from rtmdx.space.readers import file_digest
-from rtmdx.sweep.edits import Edit, apply_edits
 from rtmdx.sweep.kept import Kept
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtmdx.errors import MemoryLimitError, RtmdxError, SweepError
+from rtmdx.runs.edits import Edit
 from rtmdx.runs.estimate import duration, estimate_run
 from rtmdx.runs.provenance import build_info
 from rtmdx.runs.study import Study
 from rtmdx.space.grid import Grid
 from rtmdx.sweep.axes import SweepSpec
 from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry
-from rtmdx.sweep.edits import Edit
 from rtmdx.sweep.layers import edits_key, edits_of, sources
 from rtmdx.sweep.prepare import Workshop, design_key, grid_key, inputs_key, n_surfaces
 from rtmdx.sweep.scenarios import Expansion

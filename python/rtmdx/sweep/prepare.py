@@ -15,11 +15,11 @@ import numpy as np
 from rtmdx.errors import SweepError
 from rtmdx.model.design import Design, build_design
 from rtmdx.model.tabulate import distinct_rows
+from rtmdx.runs.edits import Edit
 from rtmdx.runs.estimate import available_memory, estimate_run, require_memory
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.study import Study
 from rtmdx.space.grid import Grid
-from rtmdx.sweep.edits import Edit
 from rtmdx.sweep.kept import Kept
 from rtmdx.sweep.layers import EditedReader, SharedLayers, edits_key, edits_of, sources
 from rtmdx.sweep.scenarios import Scenario

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from rtmdx.errors import InputError, StudyError, SweepError
+from rtmdx.runs.edits import Edit
 from rtmdx.runs.study import Study, describe, override
 from rtmdx.sweep.axes import Axis, Point, SweepSpec
-from rtmdx.sweep.edits import Edit
 
 __all__ = ["Expansion", "Scenario", "expand"]
 
