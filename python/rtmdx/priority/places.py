@@ -76,7 +76,7 @@ def place_values(
     if not lines and (pairs := _overlaps(places)):
         i, j = pairs[0]
         notes.append(
-            f"{len(pairs):,} pairs of places overlap (first {found.index[i]} and {found.index[j]}): each counts all of "
+            f"{len(pairs):,} {'pair' if len(pairs) == 1 else 'pairs'} of places overlap (first {found.index[i]} and {found.index[j]}): each counts all of "
             "its ground, so shares are of the places' sum, not of their union."
         )
     return PlaceValues(score, held, area, found.index, tuple(notes))
