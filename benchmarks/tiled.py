@@ -20,7 +20,7 @@ import numpy as np
 from rtmdx.demo import make_city
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.study import Study
-from rtmdx.runs.tiled import TiledTerrain, run_tiled
+from rtmdx.sweep.tiled import TiledTerrain, run_tiled
 from rtmdx.space.density import density_array
 from rtmdx.space.distance import distance_array
 

@@ -117,7 +117,7 @@ def test_polygons_and_lines_have_the_score_of_their_ground():
     r = priority.rank(score, grid=g, places=zones, events=np.ones(g.n_cells), k=1)
     np.testing.assert_allclose(r.score, [0.5, 0.0, (43 / 2 + 44 + 45 / 2) / 2])
     assert r.to_frame().index.tolist() == ["c", "a", "b"]
-    assert "1 pairs of places overlap (first a and b)" in r.notes[0]
+    assert "1 pair of places overlap (first a and b)" in r.notes[0]
     assert r.top[0].events.expected == pytest.approx(2)
     assert r.top[0].area_share.expected == pytest.approx(200 / 500)
     assert priority.rank(score, grid=g, places=zones, statistic="sum").score[0] == pytest.approx(1)

@@ -18,7 +18,7 @@ from rtmdx.model.folds import BlockFolds, spatial_folds
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.runs.run import fit, load
 from rtmdx.runs.study import Study
-from rtmdx.runs.tiled import TiledTerrain, run_tiled
+from rtmdx.sweep.tiled import TiledTerrain, run_tiled
 
 SPATIAL = {"n_penalties": 20, "folds": "spatial"}
 
@@ -62,7 +62,7 @@ def same(tiled: TiledTerrain, terrain: RiskTerrain) -> bool:
 def small_blocks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Blocks of so many cells, so that a small city has many tiles."""
     monkeypatch.setattr("rtmdx.model.columns.BLOCK", size)
-    monkeypatch.setattr("rtmdx.runs.tiled.BLOCK", size)
+    monkeypatch.setattr("rtmdx.sweep.tiled.BLOCK", size)
     monkeypatch.setattr("rtmdx.space.zarr_store.CHUNK", size)
 
 

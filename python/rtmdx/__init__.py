@@ -60,7 +60,7 @@ _HOMES = {
     "plan_sweep": "rtmdx.sweep.driver",
     "resume": "rtmdx.sweep.driver",
     "run": "rtmdx.runs.run",
-    "run_tiled": "rtmdx.runs.tiled",
+    "run_tiled": "rtmdx.sweep.tiled",
     "stream_to_zarr": "rtmdx.space.zarr_store",
     "validity": "rtmdx.model.validity",
     "zonal": "rtmdx.space.zonal",

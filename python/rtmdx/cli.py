@@ -163,8 +163,12 @@ def tiled(
     data: Data = None,
     changes: Set = None,
     tile: Annotated[int, typer.Option("--tile", min=1, help="Cells along a tile, in whole 1024s.")] = 2048,
+    executor: Annotated[str, typer.Option("--executor", help="threads or ray.")] = "threads",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Tiles at a time; as many as there are cores by default.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster to join, host:port. Default: Ray on this machine.")
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -172,11 +176,19 @@ def tiled(
 ) -> None:
     """Run a study whose grid does not fit in memory, tile by tile: its model, and its scores as Zarr."""
     with _session(quiet, as_json) as progress:
-        from rtmdx.runs.tiled import run_tiled
+        from rtmdx.sweep.tiled import run_tiled
 
         loaded, folder = _load(study, data, changes)
         terrain = run_tiled(
-            loaded, out, data=folder, tile=tile, workers=workers, overwrite=overwrite, progress=progress
+            loaded,
+            out,
+            data=folder,
+            tile=tile,
+            executor=executor,
+            workers=workers,
+            address=address,
+            overwrite=overwrite,
+            progress=progress,
         )
         if as_json:
             _print_json({**terrain.to_dict(), "out": str(out)})

@@ -75,9 +75,10 @@ def place_values(
         notes.append(f"{empty.size:,} of {n:,} places have no cell with a score and no rank: {shown}{more}.")
     if not lines and (pairs := _overlaps(places)):
         i, j = pairs[0]
+        number = f"{len(pairs):,} {'pair' if len(pairs) == 1 else 'pairs'}"
         notes.append(
-            f"{len(pairs):,} {'pair' if len(pairs) == 1 else 'pairs'} of places overlap (first {found.index[i]} and {found.index[j]}): each counts all of "
-            "its ground, so shares are of the places' sum, not of their union."
+            f"{number} of places overlap (first {found.index[i]} and {found.index[j]}): each counts all of its ground, "
+            "so shares are of the places' sum, not of their union."
         )
     return PlaceValues(score, held, area, found.index, tuple(notes))
 

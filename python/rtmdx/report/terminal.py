@@ -120,7 +120,7 @@ def print_recovery(console: Console, found: pd.DataFrame) -> None:
 
 
 def print_tiled(console: Console, result: dict[str, Any], out: str) -> None:
-    """Print the main figures of a tiled run (`rtmdx.runs.tiled.TiledTerrain.to_dict`)."""
+    """Print the main figures of a tiled run (`rtmdx.sweep.tiled.TiledTerrain.to_dict`)."""
     console.print(f"\n[bold]{escape(result['title'])}[/]", highlight=False)
     console.print(
         f"{result['n_cells']:,} cells kept of a raster of {result['rows']:,} x {result['cols']:,}, in "

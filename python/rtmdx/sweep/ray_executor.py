@@ -27,7 +27,7 @@ from rtmdx.sweep.prepare import Prepared
 from rtmdx.sweep.scenarios import Scenario
 from rtmdx.sweep.work import Done, attempt, portable
 
-__all__ = ["RayExecutor"]
+__all__ = ["RayExecutor", "ray_module"]
 
 _CONNECT = 5.0  # seconds an address may take to answer
 _GRACE = 5.0  # seconds a cancelled task may take to stop before its worker is ended
@@ -102,16 +102,16 @@ class RayExecutor:
 
     def run(self, job: Job) -> Iterator[Done]:
         """See `rtmdx.sweep.executors.Executor.run`."""
-        ray = _ray()
-        ours = self._connect(ray, job.threads)
+        ray = ray_module()
+        ours = self.connect(ray, job.threads)
         try:
             yield from _Run(ray, self, job, ours=ours and self.address is None).events()
         finally:
             if ours:
                 ray.shutdown()
 
-    def _connect(self, ray: Any, threads: int) -> bool:
-        """Connect; return whether the session is ours to end."""
+    def connect(self, ray: Any, threads: int) -> bool:
+        """Connect, for tasks of so many cores each; return whether the session is ours to end."""
         if self.address is not None:
             _require_listener(self.address)
         if ray.is_initialized():
@@ -140,22 +140,22 @@ class RayExecutor:
             ) from None
         return True  # leaves the cluster, does not end it
 
-    def slots(self, ray: Any, job: Job) -> int:
-        """Return how many scenarios may run at a time; raises SweepError where not even one fits."""
+    def slots(self, ray: Any, threads: int, memory: float, what: str = "a scenario") -> int:
+        """Return how many tasks may run at a time; raises SweepError where not even one fits."""
         nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-        cpus = [int(r.get("CPU", 0) // job.threads) for r in nodes]
+        cpus = [int(r.get("CPU", 0) // threads) for r in nodes]
         if not any(cpus):
             most = max((r.get("CPU", 0) for r in nodes), default=0)
             raise SweepError(
-                f"Ray: a scenario asks for {job.threads} cores, but no node has more than {most:g}.",
-                hint="Use fewer threads per scenario.",
+                f"Ray: {what} asks for {threads} cores, but no node has more than {most:g}.",
+                hint="Use fewer threads.",
             )
-        fits = [min(c, int(r.get("memory", 0) // max(1.0, job.memory))) for c, r in zip(cpus, nodes, strict=True)]
+        fits = [min(c, int(r.get("memory", 0) // max(1.0, memory))) for c, r in zip(cpus, nodes, strict=True)]
         if not any(fits):
             most = max(r.get("memory", 0) for r in nodes)
             raise SweepError(
-                f"Ray: a scenario asks for {job.memory / 1e9:.1f} GB, but no node has more than {most / 1e9:.1f} GB.",
-                hint="Use larger cells, or nodes with more memory.",
+                f"Ray: {what} asks for {memory / 1e9:.1f} GB, but no node has more than {most / 1e9:.1f} GB.",
+                hint="Use larger cells or smaller tiles, or nodes with more memory.",
             )
         return sum(fits) if self.workers is None else min(self.workers, sum(fits))
 
@@ -165,7 +165,7 @@ class _Run:
 
     def __init__(self, ray: Any, executor: RayExecutor, job: Job, *, ours: bool) -> None:
         self.ray, self.job, self.retries = ray, job, executor.retries
-        slots = executor.slots(ray, job)
+        slots = executor.slots(ray, job.threads, job.memory)
         # on cores that are not only ours, the number in flight is all that holds to the number asked for
         self.bound = slots * _AHEAD if ours or executor.workers is None else slots
         self.task = ray.remote(_task).options(
@@ -298,7 +298,8 @@ def _last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _ray() -> Any:
+def ray_module() -> Any:
+    """Import Ray; raises MissingDependencyError where it is not installed."""
     try:
         import ray
         import ray.exceptions

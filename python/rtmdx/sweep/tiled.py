@@ -9,40 +9,37 @@ from __future__ import annotations
 
 import math
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtmdx.errors import Cancelled, InputError
-from rtmdx.model.columns import BLOCK, Moments, block_moments, density_threshold
+from rtmdx.model.columns import BLOCK, Moments, density_threshold
 from rtmdx.model.culling import CullingOptions, CullingResult, cull_table
-from rtmdx.model.design import Block, Design
+from rtmdx.model.design import Design
 from rtmdx.model.export import plain
 from rtmdx.model.folds import BlockFolds
-from rtmdx.model.jobs import job_pool, run_jobs
 from rtmdx.model.rows import RowTable
 from rtmdx.model.stepwise import StepwiseResult, stepwise_entries
 from rtmdx.model.stepwise_options import StepwiseOptions
-from rtmdx.model.tabulate import merge_tables, tabulate
+from rtmdx.model.tabulate import merge_tables
 from rtmdx.model.tiles import RawBlock, RawLayout, coded_anew
 from rtmdx.runs.folds import block_size
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.provenance import provenance
 from rtmdx.runs.run import require_types
 from rtmdx.runs.study import Study
-from rtmdx.space.density import density_array
-from rtmdx.space.distance import distance_bands_array
 from rtmdx.space.features import Features
 from rtmdx.space.frame import Window
 from rtmdx.space.memory import require_bytes
 from rtmdx.space.staging import replacing, require_own
 from rtmdx.space.values import whole
 from rtmdx.space.zarr_store import consolidate, create_rasters
+from rtmdx.sweep.tile_executors import Tiles, make_tiles
+from rtmdx.sweep.tile_work import TileWork
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -134,7 +131,10 @@ def run_tiled(
     data: str | Path | None = None,
     layers: Mapping[str, gpd.GeoDataFrame] | None = None,
     tile: int = 2 * BLOCK,
+    executor: str = "threads",
     workers: int | None = None,
+    address: str | None = None,
+    retries: int = 2,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -153,8 +153,15 @@ def run_tiled(
     tile : int
         Cells along a tile, rounded up to a multiple of 1024. What is held is about 50 bytes per cell of a tile and
         worker, the grid's mask (a byte per cell of the raster), and the distinct rows.
+    executor : {"threads", "ray"}
+        Ray takes tiles to other processes, or to the nodes of a cluster; `out` must then be a folder that all of them
+        can write. The layers are read here, and the model is fitted here.
     workers : int, optional
         Tiles at a time; as many as there are cores by default. The result is the same for any number.
+    address : str, optional
+        Of a running Ray cluster, ``host:port``; Ray is started on this machine by default.
+    retries : int
+        Of a tile whose Ray worker or node died.
     overwrite : bool
         Replace a Zarr store that is there.
     progress : callable, optional
@@ -170,15 +177,22 @@ def run_tiled(
     ------
     InputError
         The study asks for what cannot be done by tiles, or a value is out of its range.
+    SweepError
+        Ray cannot be joined, or a tile's worker died more often than `retries`.
     StudyError, FitError, OutputError, MemoryLimitError, Cancelled
         As `rtmdx.run`.
     """
     require_types(study, layers, None, progress, cancel)
     _require_tileable(study)
-    n_workers = (os.cpu_count() or 1) if workers is None else whole(workers, "workers", least=1)
     tile = whole(tile, "tile", least=1, what="a whole number of cells")
-    inputs = load_inputs(study, data=data, layers=layers, progress=progress, cancel=cancel)
-    work = _Work(study, inputs, math.ceil(tile / BLOCK) * BLOCK, n_workers, progress, cancel)
+    with make_tiles(executor, workers=workers, address=address, retries=retries) as tiles:
+        inputs = load_inputs(study, data=data, layers=layers, progress=progress, cancel=cancel)
+        size = math.ceil(tile / BLOCK) * BLOCK
+        return _run(study, inputs, out, _Passes(study, inputs, size, tiles, progress, cancel), overwrite=overwrite)
+
+
+def _run(study: Study, inputs: Inputs, out: str | os.PathLike[str], work: _Passes, *, overwrite: bool) -> TiledTerrain:
+    progress, cancel, n_workers = work.progress, work.cancel, os.cpu_count() or 1
     thresholds = work.thresholds()
     table, rows = work.table(thresholds)
     spec = study.model
@@ -238,7 +252,7 @@ def _require_tileable(study: Study) -> None:
             )
 
 
-class _Work:
+class _Passes:
     """The passes over the tiles."""
 
     def __init__(
@@ -246,49 +260,49 @@ class _Work:
         study: Study,
         inputs: Inputs,
         tile: int,
-        workers: int,
+        tiles: Tiles,
         progress: Callable[[str, int, int], None] | None,
         cancel: Callable[[], bool] | None,
     ) -> None:
-        self.study, self.inputs, self.grid, self.workers = study, inputs, inputs.grid, workers
-        self.progress, self.cancel, self.stop = progress, cancel, threading.Event()
+        self.study, self.inputs, self.grid, self.tiles = study, inputs, inputs.grid, tiles
+        self.progress, self.cancel = progress, cancel
         rows, cols = self.grid.shape
-        held = workers * min(tile, rows) * min(tile, cols)
-        require_bytes(
-            held * (24.0 + 2 * len(inputs.factors)), "tiles at work", (workers, min(tile, rows), min(tile, cols))
-        )
+        each = min(tile, rows) * min(tile, cols) * (24.0 + 2 * len(inputs.factors))
+        if tiles.here:
+            require_bytes(tiles.workers * each, "tiles at work", (tiles.workers, min(tile, rows), min(tile, cols)))
         self.windows: list[Window] = [
             (r, c, min(tile, rows - r), min(tile, cols - c))
             for r in range(0, rows, tile)
             for c in range(0, cols, tile)
             if self.grid.mask[r : r + tile, c : c + tile].any()
         ]
-        self.features = [Features.from_geometries(f.geometries) for f in inputs.factors]
         r, c, inside = self.grid.row_col_of(inputs.events.x, inputs.events.y)
         del inside
-        self.events = r, c
         block = block_size(study, self.grid.cell_size)
-        self.folds = BlockFolds.deal(
-            self.grid.mask, block.cells, study.model.n_folds, seed=study.seed, offset=study.model.fold_offset
+        self.work = TileWork(
+            grid=self.grid,
+            features=tuple(Features.from_geometries(f.geometries) for f in inputs.factors),
+            distances=tuple(f.distances for f in inputs.factors),
+            dense=tuple(i for i, f in enumerate(inputs.factors) if "density" in f.operationalizations),
+            kernel=study.model.kernel,
+            events=(r, c),
+            folds=BlockFolds.deal(
+                self.grid.mask, block.cells, study.model.n_folds, seed=study.seed, offset=study.model.fold_offset
+            ),
+            n_folds=study.model.n_folds,
         )
-
-    # ------------------------------------------------------------------------------------ thresholds
+        tiles.give(self.work, each)
 
     def thresholds(self) -> dict[int, tuple[float, ...]]:
         """The threshold of each bandwidth of each factor that has densities."""
-        factors = [i for i, f in enumerate(self.inputs.factors) if "density" in f.operationalizations]
-        if not factors:
+        if not self.work.dense:
             return {}
-
-        def moments(window: Window) -> dict[int, list[list[Moments]]]:
-            mask = self._mask(window)
-            return {i: [block_moments(self._density(i, k, window), mask) for k in self._bands(i)] for i in factors}
-
-        found = self._over_tiles("thresholds", moments)
+        found = list(self._over_tiles("thresholds", "moments"))
         out = {}
-        for i in factors:
+        for i in self.work.dense:
             out[i] = tuple(
-                density_threshold(self._in_block_order([(w, f[i][k]) for w, f in found])) for k in self._bands(i)
+                density_threshold(self._in_block_order([(w, f[i][k]) for w, f in found]))
+                for k in range(len(self.work.distances[i]))
             )
         return out
 
@@ -306,8 +320,6 @@ class _Work:
             placed += list(zip(places, moments, strict=True))
         return [m for _, m in sorted(placed, key=lambda p: p[0])]
 
-    # ----------------------------------------------------------------------------------------- codes
-
     def table(self, thresholds: dict[int, tuple[float, ...]]) -> tuple[RowTable, Design]:
         """The distinct rows of all cells, and the design whose "cells" they are."""
         blocks = []
@@ -316,145 +328,41 @@ class _Work:
                 of = thresholds[i] if operationalization == "density" else None
                 blocks.append(RawBlock(i, operationalization, len(factor.distances), of))
         layout = RawLayout(tuple(blocks))
-
-        def rows_of(window: Window) -> RowTable:
-            mask = self._mask(window)
-            codes: list[NDArray[np.uint8]] = []
-            for block in layout.blocks:
-                codes += self._raw_codes(block, window, mask)
-            folds = self.folds.of(*(at + start for at, start in zip(np.nonzero(mask), window[:2], strict=True)))
-            made = tabulate(
-                layout.design(codes),
-                self._counts(window, mask),
-                folds,
-                n_folds=self.study.model.n_folds,
-                poll=self._heed,
-            )
-            return replace(made, row=None)
-
         waiting: list[RowTable] = []
-        lock = threading.Lock()
-
-        def merged(window: Window) -> None:
-            made = rows_of(window)
-            with lock:
-                waiting.append(made)
-                if len(waiting) >= _TOGETHER:
-                    together = merge_tables(waiting)
-                    waiting[:] = [together]
-
-        self._over_tiles("codes", merged)
+        for _, made in self._over_tiles("codes", "rows", layout):
+            waiting.append(made)
+            if len(waiting) >= _TOGETHER:
+                waiting = [merge_tables(waiting)]
         need = max(self.study.model.min_support, math.ceil(self.study.model.min_support_share * self.grid.n_cells))
         table, rows, _ = coded_anew(merge_tables(waiting), layout, self.inputs.factors, need)
         return table, rows
-
-    def _raw_codes(self, block: RawBlock, window: Window, mask: NDArray[np.bool_]) -> list[NDArray[np.uint8]]:
-        factor = self.inputs.factors[block.factor]
-        if block.thresholds is None:
-            codes = distance_bands_array(
-                self.features[block.factor], self.grid, factor.distances, window=window, threads=1, cancel=self._stopped
-            )
-            return [codes[mask]]
-        out: list[NDArray[np.uint8]] = []
-        for k, threshold in enumerate(block.thresholds):
-            if k % 8 == 0:
-                out.append(np.zeros(int(np.count_nonzero(mask)), dtype=np.uint8))
-            on = self._density(block.factor, k, window)[mask] >= threshold
-            np.bitwise_or(out[-1], np.uint8(1 << k % 8), out=out[-1], where=on)
-        return out
-
-    def _counts(self, window: Window, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Events per kept cell of a tile."""
-        row, col, height, width = window
-        r, c = self.events
-        on = (r >= row) & (r < row + height) & (c >= col) & (c < col + width)
-        counts = np.zeros((height, width), np.float64)
-        np.add.at(counts, (r[on] - row, c[on] - col), 1.0)
-        kept: NDArray[np.float64] = counts[mask]
-        return kept
-
-    # ---------------------------------------------------------------------------------------- scores
 
     def write(self, path: Path, terrain: TiledTerrain, rows: Design) -> None:
         """Score every tile by the model, and write it."""
         model = terrain.selection.model
         used = {(v.factor, v.operationalization) for v in model.variables}
         blocks = [b for b in rows.blocks if (b.variables[0].factor, b.variables[0].operationalization) in used]
+        none = np.empty(0, np.uint8)  # a tile makes its own codes
+        light = tuple(replace(b, codes=none) for b in blocks)
         made_by = {"study": self.study.to_dict(), "provenance": dict(provenance(self.study, self.inputs))}
         about = {"rtmdx": {**terrain.to_dict(), **plain(made_by)}}
-        arrays = create_rasters(path, self.grid, _RASTERS, np.dtype(np.float64), about)
+        create_rasters(path, self.grid, _RASTERS, np.dtype(np.float64), about)
+        # the table of cells that a model holds for profile limits is of no use to a tile
+        for _ in self._over_tiles("scores", "score", path, replace(model, table=None), light, terrain.lowest):
+            pass
 
-        def score(window: Window) -> None:
-            row, col, height, width = window
-            mask = self._mask(window)
-            made = [replace(b, codes=self._codes(b, window, mask)) for b in blocks]
-            tile = Design(tuple(made), int(np.count_nonzero(mask)))
-            if blocks:
-                eta = np.asarray(model.linear_predictor(tile), dtype=np.float64)
-            else:
-                eta = np.full(tile.n_cells, model.intercept)
-            for name, cells in (("score", np.exp(eta - terrain.lowest)), ("expected", np.exp(eta))):
-                raster = np.full((height, width), np.nan)
-                raster[mask] = cells
-                arrays[name][row : row + height, col : col + width] = raster
+    def _over_tiles(self, stage: str, method: str, *arguments: Any) -> Iterator[tuple[Window, Any]]:
+        """Do one pass on every tile, several at a time; yields as they are done, in any order."""
+        done = 0
 
-        self._over_tiles("scores", score)
-
-    def _codes(self, block: Block, window: Window, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """The codes of a block of the design, of a tile's kept cells."""
-        first = block.variables[0]
-        if first.operationalization == "density":
-            out = np.zeros(int(np.count_nonzero(mask)), dtype=np.uint8)
-            for place, v in enumerate(block.variables):
-                assert v.threshold is not None
-                on = self._density(v.factor, v.band - 1, window)[mask] >= v.threshold
-                np.bitwise_or(out, np.uint8(1 << place), out=out, where=on)
-            return out
-        ends = [v.distance for v in block.variables]
-        return distance_bands_array(
-            self.features[first.factor], self.grid, ends, window=window, threads=1, cancel=self._stopped
-        )[mask]
-
-    # ----------------------------------------------------------------------------------------- common
-
-    def _bands(self, factor: int) -> range:
-        return range(len(self.inputs.factors[factor].distances))
-
-    def _mask(self, window: Window) -> NDArray[np.bool_]:
-        row, col, height, width = window
-        return self.grid.mask[row : row + height, col : col + width]
-
-    def _density(self, factor: int, band: int, window: Window) -> NDArray[np.float64]:
-        raster: NDArray[np.float64] = density_array(
-            self.features[factor],
-            self.grid,
-            bandwidth=self.inputs.factors[factor].distances[band],
-            kernel=self.study.model.kernel,
-            dtype="float64",
-            window=window,
-            threads=1,
-            cancel=self._stopped,
-        )
-        return raster
-
-    def _stopped(self) -> bool:
-        return self.stop.is_set()
-
-    def _heed(self) -> None:
-        if self.stop.is_set():
-            raise Cancelled("cancelled by the caller's check.")
-
-    def _over_tiles(self, stage: str, work: Callable[[Window], Any]) -> list[tuple[Window, Any]]:
-        """Do `work` on every tile, several at a time."""
-
-        def poll(done: int) -> None:
+        def poll() -> None:
             if self.cancel is not None and self.cancel():
                 raise Cancelled("cancelled by the caller's check.")
             if self.progress is not None:
                 self.progress(stage, done, len(self.windows))
 
-        poll(0)
-        with job_pool(self.workers, stage, self.stop) as pool:
-            found = run_jobs(pool, [lambda w=w: (w, work(w)) for w in self.windows], poll)  # type: ignore[misc]
-        poll(len(self.windows))
-        return found
+        poll()
+        for window, found in self.tiles.over(self.windows, method, arguments, poll):
+            done += 1
+            yield window, found
+            poll()
