@@ -20,9 +20,9 @@ import numpy as np
 from rtmdx.demo import make_city
 from rtmdx.runs.inputs import Inputs, load_inputs
 from rtmdx.runs.study import Study
-from rtmdx.sweep.tiled import TiledTerrain, run_tiled
 from rtmdx.space.density import density_array
 from rtmdx.space.distance import distance_array
+from rtmdx.sweep.tiled import TiledTerrain, run_tiled
 
 SIDE = 700  # cells along a window that is checked
 
