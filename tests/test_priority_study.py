@@ -198,6 +198,7 @@ def test_the_command_line(found: Prioritization, city: Path, tmp_path: Path) -> 
     [
         ({"k": 10}, "priority.k: found 10, but there are 9 places"),
         ({"cells": 10_000}, "priority.cells: found 10,000, but there are 3,600 cells"),
+        ({"budget": {"cells": 4000}}, "priority.budget.cells: found 4,000, but there are 3,600 cells"),
         ({"places": {"layer": "places", "name": "name"}}, "no field 'name'; the fields are title"),
         ({"places": {"layer": "bars"}}, "must be polygons, found Point"),
         ({"fair": {**PRIORITY["fair"], "group": "blacks"}}, "no field 'blacks'"),
@@ -206,8 +207,13 @@ def test_the_command_line(found: Prioritization, city: Path, tmp_path: Path) -> 
     ],
 )
 def test_what_does_not_fit_the_data(city: Path, changes: dict[str, Any], message: str) -> None:
+    told: list[str] = []
     with pytest.raises(InputError, match=message):
-        prioritize(rtmdx.Study.from_dict({**study(), "priority": {**PRIORITY, **changes}}), data=city)
+        prioritize(
+            rtmdx.Study.from_dict({**study(), "priority": {**PRIORITY, **changes}}), data=city,
+            progress=lambda stage, *_: told.append(stage),
+        )  # fmt: skip
+    assert "surfaces" not in told  # before anything is computed
 
 
 @pytest.mark.parametrize(

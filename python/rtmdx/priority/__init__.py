@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtmdx.priority.assessment import prioritize, prioritize_terrain
+    from rtmdx.priority.assessment import prioritize
     from rtmdx.priority.covering import Cover, MinSet, cover, min_set
     from rtmdx.priority.edited import what_if
     from rtmdx.priority.edited_result import Change, EditedFactor, WhatIf
@@ -38,7 +38,6 @@ _HOMES = {
     "fair_frontier": "frontier",
     "min_set": "covering",
     "prioritize": "assessment",
-    "prioritize_terrain": "assessment",
     "rank": "ranking",
     "select": "selection",
     "siting_objective": "frontier",
@@ -66,7 +65,6 @@ __all__ = [
     "fair_frontier",
     "min_set",
     "prioritize",
-    "prioritize_terrain",
     "rank",
     "select",
     "siting_objective",
