@@ -155,8 +155,8 @@ class Begun:
         events = judged.counts(terrain.grid).astype(np.float64)
         scores = self._scores(terrain, threads)
         notes = [n for layer in (self.places, self.zones) if layer is not None for n in _dropped(layer)]
-        place_ranking, cell_ranking, captures, said = self._ranked(terrain, scores, events, threads)
-        notes += said
+        place_ranking, cell_ranking, captures, overlaps = self._ranked(terrain, scores, events, threads)
+        notes += overlaps
         step()
         place_reasons = None
         if self.places is not None and place_ranking is not None:
