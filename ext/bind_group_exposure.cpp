@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -19,9 +20,10 @@ py::array_t<double> rows(const std::vector<double>& values, py::ssize_t columns)
   return py::array_t<double>({static_cast<py::ssize_t>(values.size()) / columns, columns}, values.data());
 }
 
-py::dict run_group_exposure(const Doubles& risk, const std::vector<py::array>& residents, const Offsets& top, std::int64_t reference,
-                            std::int64_t points, int threads, const py::object& cancel, const py::object& progress) {
-  if (risk.ndim() != 1 || top.ndim() != 1) throw InvalidArgument("risk must have shape (cells,), top (ranks,)");
+py::dict run_group_exposure(const Doubles& risk, const std::vector<py::array>& residents, const std::vector<double>& top,
+                            std::int64_t reference, std::int64_t points, bool ties, double memory, int threads,
+                            const py::object& cancel, const py::object& progress) {
+  if (risk.ndim() != 1) throw InvalidArgument("risk must have shape (cells,)");
   GroupCells cells{risk.data(), {}, risk.shape(0)};
   for (const py::array& p : residents) {
     if (!py::isinstance<Doubles>(p) || p.ndim() != 1 || p.shape(0) != risk.shape(0)) {
@@ -30,14 +32,14 @@ py::dict run_group_exposure(const Doubles& risk, const std::vector<py::array>& r
     cells.residents.push_back(static_cast<const double*>(p.data()));
   }
   if (reference < 0 || reference >= cells.n_groups()) throw InvalidArgument("no such reference group");
-  const std::vector<std::int64_t> ranks(top.data(), top.data() + top.size());
+  const ExposureQuestion question{reference, top, points, ties, memory};
   const Call how(threads, cancel, progress);
   GroupExposure found;
   {
     // Safe: the arrays are held by references of this call; the engine touches no Python object, and the cancel check
     // takes the GIL itself.
     const py::gil_scoped_release release;
-    found = group_exposure(cells, reference, ranks, points, how);
+    found = group_exposure(cells, question, how);
     how.finish();
   }
   py::dict out;
@@ -51,10 +53,15 @@ py::dict run_group_exposure(const Doubles& risk, const std::vector<py::array>& r
   };
   for (const auto& [name, values] : columns) out[name] = column(*values);
   const auto width = static_cast<py::ssize_t>(cells.n_groups() + 1);
-  std::vector<double> threshold, above_residents, tied_residents;
-  std::vector<std::int64_t> above, tied;
+  std::vector<double> threshold, above_residents, tied_residents, least, most;
+  std::vector<std::int64_t> ranks, above, tied;
   for (const TopCells& t : found.top) {
+    ranks.push_back(t.cells);
     threshold.push_back(t.threshold);
+    for (py::ssize_t c = 0; ties && c + 1 < width; ++c) {
+      least.push_back(t.least.empty() ? 0.0 : t.least[static_cast<std::size_t>(c)]);
+      most.push_back(t.most.empty() ? 0.0 : t.most[static_cast<std::size_t>(c)]);
+    }
     above.push_back(t.above);
     tied.push_back(t.tied);
     for (py::ssize_t c = 0; c < width; ++c) {
@@ -62,11 +69,16 @@ py::dict run_group_exposure(const Doubles& risk, const std::vector<py::array>& r
       tied_residents.push_back(t.equal.empty() ? 0.0 : t.equal[static_cast<std::size_t>(c)]);
     }
   }
+  out["top_cells"] = column(ranks);
   out["top_threshold"] = column(threshold);
   out["top_above"] = column(above);
   out["top_tied"] = column(tied);
   out["top_residents"] = rows(above_residents, width);
   out["top_equal"] = rows(tied_residents, width);
+  if (ties) {
+    out["top_least"] = rows(least, width - 1);
+    out["top_most"] = rows(most, width - 1);
+  }
   out["curve_risk"] = column(found.curve.risk);
   out["curve_cells"] = column(found.curve.cells);
   out["curve_residents"] = rows(found.curve.residents, width);
@@ -81,7 +93,8 @@ py::dict run_group_exposure(const Doubles& risk, const std::vector<py::array>& r
 
 void register_group_exposure(py::module_& m) {
   m.def("group_exposure", &run_group_exposure, py::arg("risk").noconvert(), py::arg("residents").noconvert(),
-        py::arg("top").noconvert(), py::kw_only(), py::arg("reference"), py::arg("points"), py::arg("threads"),
+        py::arg("top"), py::kw_only(), py::arg("reference"), py::arg("points"), py::arg("ties") = true,
+        py::arg("memory") = std::numeric_limits<double>::infinity(), py::arg("threads"),
         py::arg("cancel") = py::none(), py::arg("progress") = py::none(),
         "Sums over cells in order of risk, by group of residents; see rtmdx/group_exposure.hpp.");
 }

@@ -5,9 +5,12 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <new>
+#include <string>
 #include <utility>
 
 #include "rtmdx/clones.hpp"
+#include "rtmdx/exposure_sums.hpp"
 #include "rtmdx/parallel.hpp"
 
 namespace rtmdx {
@@ -18,9 +21,11 @@ constexpr std::int64_t block_cells = std::int64_t{1} << 16U;
 constexpr std::int64_t bucket_cells = 8192;  // a bucket's records stay in the second-level cache
 constexpr std::int64_t most_buckets = 4096;
 constexpr std::int64_t sampled = 16;  // values looked at for every bucket
-constexpr std::uint16_t no_bucket = 0xffff;
 
 using Size = std::size_t;
+using namespace exposures;
+
+constexpr std::uint16_t no_bucket = no_code;
 
 // Bounds between buckets, rising and distinct, filled up with infinity to a power of two less one: a value's bucket is
 // the number of bounds at most as high.
@@ -66,36 +71,6 @@ bool find_buckets(const double* risk, std::int64_t n, const double* bounds, std:
   return infinite == 0;
 }
 
-// Residents of cells with and without a risk. Returns whether all are numbers >= 0.
-RTMDX_CLONES
-bool add_residents(const double* p, const std::uint16_t* bucket, std::int64_t n, double& with, double& without) {
-  constexpr std::int64_t lanes = 8;
-  double in[lanes] = {}, out[lanes] = {};
-  std::int64_t odd = 0;
-  const auto take = [&](std::int64_t i, std::int64_t k) {
-    const bool known = bucket[i] != no_bucket;
-    in[k] += known ? p[i] : 0.0;
-    out[k] += known ? 0.0 : p[i];
-    odd += !(p[i] >= 0.0 && p[i] <= std::numeric_limits<double>::max());
-  };
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (std::int64_t k = 0; k < lanes; ++k) take(i + k, k);
-  }
-  for (; i < n; ++i) take(i, 0);
-  for (std::int64_t k = 0; k < lanes; ++k) {
-    with += in[k];
-    without += out[k];
-  }
-  return odd == 0;
-}
-
-// What one bucket adds, W columns: the groups, zeros, and all groups together in the last.
-template <int W>
-struct Part {
-  std::array<double, W> residents{}, burden{}, entropy{}, rank{}, lorenz{}, unlike_rest{}, unlike_other{};
-};
-
 struct Point {
   double risk;
   std::int64_t cells;
@@ -104,19 +79,13 @@ struct Point {
 template <int W>
 struct Curve {
   std::vector<Point> points;
-  std::vector<std::array<double, W>> residents, burden;
+  std::vector<Columns<W>> residents, burden;
 };
 
 // A rank from the top that falls into a bucket, as a place in its order from the lowest risk.
 struct Wanted {
   std::int64_t place;
   TopCells* found;
-};
-
-template <int W>
-struct Scales {
-  std::array<double, W> own{}, rest{};  // 1 / residents of the group, and of all others; 0 where there are none
-  std::int64_t reference = 0;
 };
 
 using Ordered = std::pair<double, std::uint32_t>;
@@ -211,17 +180,7 @@ template <int W>
       }
     }
     paced(static_cast<Size>(b - a) * 40);
-    const double log_risk = r > 0.0 ? std::log(r) : 0.0;
-    const double middle = before + 0.5 * run[W - 1];
-    for (int c = 0; c < W; ++c) {
-      const Size k = static_cast<Size>(c);
-      const double borne = run[c] * r;
-      p.rank[k] += run[c] * middle;
-      p.lorenz[k] += run[c] * (p.burden[k] + 0.5 * borne);
-      p.residents[k] += run[c];
-      p.burden[k] += borne;
-      p.entropy[k] += borne * log_risk;
-    }
+    add_run<W>(p, run, r, before);
     before += run[W - 1];
     for (; next != wanted.end() && next->place < b; ++next) {
       TopCells& t = *next->found;
@@ -241,31 +200,23 @@ template <int W>
   part = p;
 }
 
-// Columns as they are told: the groups, then all together.
 template <int W>
-void push_columns(std::vector<double>& to, const std::array<double, W>& from, std::int64_t n_groups) {
-  to.insert(to.end(), from.begin(), from.begin() + n_groups);
-  to.push_back(from[W - 1]);
-}
-
-template <int W>
-void add(std::array<double, W>& to, const std::array<double, W>& more) {
-  for (Size c = 0; c < W; ++c) to[c] += more[c];
-}
-
-template <int W>
-GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std::vector<std::int64_t>& top,
-                      std::int64_t points, const Run& run) {
+GroupExposure compute(const GroupCells& cells, const ExposureQuestion& question, const Run& run) {
+  GroupExposure out;
+  if (few_risks<W>(cells, question, run, out)) return out;
   const std::int64_t n = cells.n_cells, n_groups = cells.n_groups(), width = n_groups + 1;
   const std::vector<double> bounds = bucket_bounds(cells);
   const Size n_buckets = bounds.size() + 1;
   const Size n_blocks = static_cast<Size>((n + block_cells - 1) / block_cells);
   const auto block_end = [n](std::int64_t first) { return std::min(n, first + block_cells); };
 
+  const auto doubles = static_cast<double>(n) * static_cast<double>(width);
+  require_memory(8.0 * (doubles + static_cast<double>(n_blocks * n_buckets)) + 2.0 * static_cast<double>(n), cells, question);
+
   // Which bucket each cell belongs to, and how many of each block do; the residents besides.
   const std::unique_ptr<std::uint16_t[]> bucket(new std::uint16_t[static_cast<Size>(n)]);
   std::vector<std::int64_t> from(n_blocks * n_buckets, 0);
-  std::vector<std::array<double, W>> block_sums(n_blocks), block_missing(n_blocks);
+  std::vector<Columns<W>> block_sums(n_blocks), block_missing(n_blocks);
   std::vector<char> block_valid(n_blocks);
   parallel_for(n_blocks, run, [&](Size block, Poll&) {
     const std::int64_t first = static_cast<std::int64_t>(block) * block_cells, last = block_end(first);
@@ -275,7 +226,7 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
     for (std::int64_t i = first; i < last; ++i) {
       if (bucket[static_cast<Size>(i)] != no_bucket) ++count[bucket[static_cast<Size>(i)]];
     }
-    std::array<double, W> sum{}, missing{};
+    Columns<W> sum{}, missing{};
     for (std::int64_t g = 0; g < n_groups; ++g) {
       double with = 0.0, without = 0.0;
       valid &= add_residents(cells.residents[static_cast<Size>(g)] + first, bucket.get() + first, last - first, with,
@@ -289,7 +240,6 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
     block_missing[block] = missing;
     block_valid[block] = valid;
   });
-  GroupExposure out;
   out.valid = std::all_of(block_valid.begin(), block_valid.end(), [](char v) { return v != 0; });
   if (!out.valid) return out;
 
@@ -304,7 +254,7 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
     start[b + 1] = static_cast<std::int64_t>(at);
   }
   const std::int64_t known = start[n_buckets];
-  std::array<double, W> total{}, missing{};
+  Columns<W> total{}, missing{};
   for (Size k = 0; k < n_blocks; ++k) {
     add<W>(total, block_sums[k]);
     add<W>(missing, block_missing[k]);
@@ -326,12 +276,12 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
   });
 
   out.with_risk = known;
-  out.top.resize(top.size());
+  out.top = ranks_of(question.top, known);
   std::vector<std::vector<Wanted>> wanted(n_buckets);
-  std::vector<Size> top_bucket(top.size(), 0);
-  for (Size t = 0; t < top.size(); ++t) {
-    if (top[t] < 1 || top[t] > known) continue;
-    const std::int64_t place = known - top[t];
+  std::vector<Size> top_bucket(out.top.size(), 0);
+  for (Size t = 0; t < out.top.size(); ++t) {
+    const std::int64_t place = known - out.top[t].cells;
+    if (place < 0) continue;
     const auto b = static_cast<Size>(std::upper_bound(start.begin(), start.end(), place) - start.begin()) - 1;
     top_bucket[t] = b;
     wanted[b].push_back({place - start[b], &out.top[t]});
@@ -339,14 +289,8 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
   for (auto& w : wanted) {
     std::sort(w.begin(), w.end(), [](const Wanted& x, const Wanted& y) { return x.place < y.place; });
   }
-  Scales<W> scales;
-  scales.reference = reference;
-  for (Size c = 0; c < W; ++c) {
-    const double rest = total[W - 1] - total[c];
-    scales.own[c] = total[c] > 0.0 ? 1.0 / total[c] : 0.0;
-    scales.rest[c] = rest > 0.0 ? 1.0 / rest : 0.0;
-  }
-  const std::int64_t step = std::max<std::int64_t>(1, known / std::max<std::int64_t>(points, 1));
+  const Scales<W> scales = scales_of<W>(total, question.reference);
+  const std::int64_t step = std::max<std::int64_t>(1, known / std::max<std::int64_t>(question.points, 1));
   std::vector<Part<W>> parts(n_buckets);
   std::vector<Curve<W>> curves(n_buckets);
   // Several buckets a block of work, each with one list to sort.
@@ -367,12 +311,12 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
 
   // What lies below a bucket is known once all are done.
   Part<W> sum;
-  std::vector<std::array<double, W>> below(n_buckets);
+  std::vector<Columns<W>> below(n_buckets);
   for (Size b = 0; b < n_buckets; ++b) {
     const Part<W>& p = parts[b];
     below[b] = sum.residents;
     for (Size k = 0; k < curves[b].points.size(); ++k) {
-      std::array<double, W> residents = curves[b].residents[k], burden = curves[b].burden[k];
+      Columns<W> residents = curves[b].residents[k], burden = curves[b].burden[k];
       add<W>(residents, sum.residents);
       add<W>(burden, sum.burden);
       out.curve.risk.push_back(curves[b].points[k].risk);
@@ -395,7 +339,7 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
     if (found.tied == 0) continue;
     const Size b = top_bucket[t];
     found.above += known - start[b + 1];
-    std::array<double, W> higher{}, equal{};
+    Columns<W> higher{}, equal{};
     for (Size k = b + 1; k < n_buckets; ++k) add<W>(higher, parts[k].residents);
     for (Size c = 0; c < W; ++c) {
       higher[c] += parts[b].residents[c] - found.residents[c];
@@ -406,14 +350,23 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
     push_columns<W>(found.residents, higher, n_groups);
     push_columns<W>(found.equal, equal, n_groups);
   }
-  push_columns<W>(out.sums.residents, sum.residents, n_groups);
-  push_columns<W>(out.sums.burden, sum.burden, n_groups);
-  push_columns<W>(out.sums.entropy, sum.entropy, n_groups);
-  push_columns<W>(out.sums.rank, sum.rank, n_groups);
-  push_columns<W>(out.sums.lorenz, sum.lorenz, n_groups);
-  push_columns<W>(out.sums.unlike_rest, sum.unlike_rest, n_groups);
-  push_columns<W>(out.sums.unlike_other, sum.unlike_other, n_groups);
-  push_columns<W>(out.sums.missing, missing, n_groups);
+  if (question.ties) {
+    std::vector<TiedCells> tied;
+    for (Size t = 0; t < out.top.size(); ++t) {
+      const double risk = out.top[t].threshold;
+      if (!is_open(out.top[t])) continue;
+      if (std::any_of(tied.begin(), tied.end(), [risk](const TiedCells& c) { return c.risk == risk; })) continue;
+      tied.push_back({risk, std::vector<std::vector<double>>(static_cast<Size>(n_groups))});
+      const Size b = top_bucket[t];
+      for (std::int64_t i = start[b]; i < start[b + 1]; ++i) {
+        const double* record = records.get() + i * width;
+        if (record[0] != risk) continue;
+        for (std::int64_t g = 0; g < n_groups; ++g) tied.back().columns[static_cast<Size>(g)].push_back(record[g + 1]);
+      }
+    }
+    bound_ties(out.top, tied, run);
+  }
+  tell_sums<W>(sum, missing, n_groups, out.sums);
   out.highest = out.curve.risk.empty() ? 0.0 : out.curve.risk.back();
   out.lowest = out.highest;
   const auto first_end = std::find_if(start.begin(), start.end(), [](std::int64_t s) { return s > 0; });
@@ -425,13 +378,17 @@ GroupExposure compute(const GroupCells& cells, std::int64_t reference, const std
 
 }  // namespace
 
-GroupExposure group_exposure(const GroupCells& cells, std::int64_t reference, const std::vector<std::int64_t>& top,
-                             std::int64_t points, const Run& run) {
+GroupExposure group_exposure(const GroupCells& cells, const ExposureQuestion& question, const Run& run) {
   if (cells.n_groups() < 1 || cells.n_groups() > most_groups) throw InvalidArgument("expected 1 to 31 groups");
-  if (cells.n_groups() < 4) return compute<4>(cells, reference, top, points, run);
-  if (cells.n_groups() < 8) return compute<8>(cells, reference, top, points, run);
-  if (cells.n_groups() < 16) return compute<16>(cells, reference, top, points, run);
-  return compute<32>(cells, reference, top, points, run);
+  try {
+    if (cells.n_groups() < 4) return compute<4>(cells, question, run);
+    if (cells.n_groups() < 8) return compute<8>(cells, question, run);
+    if (cells.n_groups() < 16) return compute<16>(cells, question, run);
+    return compute<32>(cells, question, run);
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory("no memory left for the exposure of " + std::to_string(cells.n_groups()) + " groups over " +
+                      std::to_string(cells.n_cells) + " cells");
+  }
 }
 
 }  // namespace rtmdx

@@ -222,10 +222,12 @@ def coverage(
 def group_exposure(
     risk: NDArray[np.float64],
     residents: Sequence[NDArray[np.float64]],
-    top: NDArray[np.int64],
+    top: Sequence[float],
     *,
     reference: int,
     points: int,
+    ties: bool = True,
+    memory: float = ...,
     threads: int,
     cancel: Callable[[], Any] | None = None,
     progress: Callable[[int, int], Any] | None = None,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "rtmdx/cancel.hpp"
@@ -32,11 +33,13 @@ struct GroupSums {
   std::vector<double> missing;       // residents of cells without a risk
 };
 
-// The cells at a rank from the top.
+// The cells down to a rank from the top.
 struct TopCells {
+  std::int64_t cells = 0;                // the rank
   double threshold = 0.0;                // risk of the cell at that rank
   std::int64_t above = 0, tied = 0;      // cells of higher, and of the same risk
   std::vector<double> residents, equal;  // of the cells above, and of those tied
+  std::vector<double> least, most;       // of each group, over the choices among the tied cells; if asked for
 };
 
 // Cumulative figures, lowest risk first; all but the first two have n_groups + 1 entries a point.
@@ -55,10 +58,17 @@ struct GroupExposure {
   double lowest = 0.0, highest = 0.0;
 };
 
-// `top` are numbers of cells, each at most those with a risk (others give no entry's figures); the curve has a point at
-// least every n / points cells. Cells are put into buckets by risk, each bucket is sorted by itself: the buckets
-// follow from the cells alone, so that the bits do not depend on the threads.
-GroupExposure group_exposure(const GroupCells& cells, std::int64_t reference, const std::vector<std::int64_t>& top,
-                             std::int64_t points, const Run& run);
+struct ExposureQuestion {
+  std::int64_t reference = 0;
+  std::vector<double> top;   // shares of the cells with a risk, above 0, at most 1: at least one cell, rounded
+  std::int64_t points = 1;   // the curve has one at least every n / points cells
+  bool ties = true;          // find the least and most of the top shares
+  double memory = std::numeric_limits<double>::infinity();  // bytes that may be taken; OutOfMemory before more are
+};
+
+// Cells of few distinct risks are added up risk by risk. Others are put into buckets by risk, and each bucket is
+// sorted by itself. Which way, the buckets and the order of all sums follow from the cells alone, so that the bits do
+// not depend on the threads.
+GroupExposure group_exposure(const GroupCells& cells, const ExposureQuestion& question, const Run& run);
 
 }  // namespace rtmdx

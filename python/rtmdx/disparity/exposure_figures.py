@@ -13,7 +13,7 @@ from scipy import special
 from rtmdx import _engine
 from rtmdx.disparity.population import Population
 from rtmdx.errors import Cancelled, InputError
-from rtmdx.space.memory import require_bytes
+from rtmdx.space.memory import available_memory
 
 if TYPE_CHECKING:
     from rtmdx.model.terrain import RiskTerrain
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Figures", "delta_spread", "one_pass", "risk_draws", "simulate"]
 
 Float = NDArray[np.float64]
+
+_SMALL = 1 << 26  # bytes that cost less than asking
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,7 @@ def one_pass(
     names: Sequence[str] = (),
     zones: tuple[Float, Any] | None = None,
     points: int = 1000,
+    ties: bool = True,
     threads: int = 1,
     cancel: Callable[[], Any] | None = None,
 ) -> Figures:
@@ -99,12 +102,12 @@ def one_pass(
     zones : (residents by zone, sparse shares of shape (n_zones, n_cells)), optional
         For the Theil index between and within zones.
     """
-    n = int(np.count_nonzero(~np.isnan(risk)))
-    require_bytes(8.0 * risk.size * (len(residents) + 2), "exposure of groups", (len(residents), risk.size))
-    ranks = np.array([max(1, round(t * n)) for t in top], dtype=np.int64)
+    # what sorting needs is compared with the memory there is before it is taken; few distinct risks need far less
+    small = 8.0 * risk.size * (len(residents) + 2) < _SMALL
     raw = _engine.group_exposure(
-        risk, list(residents), ranks, reference=reference, points=points, threads=threads, cancel=cancel
-    )
+        risk, list(residents), list(top), reference=reference, points=points, ties=ties,
+        memory=np.inf if small else available_memory(), threads=threads, cancel=cancel,
+    )  # fmt: skip
     if not raw["valid"]:
         raise _refused(risk, residents, names)
     people, burden = raw["residents"], raw["burden"]
@@ -116,7 +119,7 @@ def one_pass(
         borne = burden[-1]
         positive = raw["lowest"] >= 0 and borne > 0
         gini = 1.0 - 2.0 * raw["lorenz"] / (people * burden)
-        taken = (ranks - raw["top_above"]) / np.maximum(raw["top_tied"], 1)
+        taken = (raw["top_cells"] - raw["top_above"]) / np.maximum(raw["top_tied"], 1)
         shares = (raw["top_residents"] + taken[:, None] * raw["top_equal"]) / people
         theil = np.full(5, np.nan)
         if positive:
@@ -231,7 +234,7 @@ def simulate(
             here = risks(rng)
         if counts is not None:
             zones = (counts.sum(axis=0), shares)
-        out[i] = one_pass(here, where, top, reference, zones=zones, points=1, threads=threads).flat()
+        out[i] = one_pass(here, where, top, reference, zones=zones, points=1, ties=False, threads=threads).flat()
     tail = 50.0 * (1.0 - level)
     with np.errstate(invalid="ignore"):
         low, high = np.percentile(out, [tail, 100.0 - tail], axis=0)

@@ -157,7 +157,7 @@ def exposure(
     return ExposureResult(
         means=teller.means(),
         ratios=teller.ratios(),
-        top=teller.top(values, cells, top),
+        top=teller.top(top),
         indices=teller.indices(),
         groups=groups,
         n_cells=int(raw["with_risk"]),
@@ -302,20 +302,13 @@ class _Teller:
             out += [self._ratio(g, "reference_ratio", self.reference, p.mean[r], n[r]) for g in others]
         return ResultTable(out)
 
-    def top(self, values: Float, cells: Rows, top: Sequence[float]) -> ResultTable:
+    def top(self, top: Sequence[float]) -> ResultTable:
         raw, out = self.point.raw, []
         for t, share in enumerate(top):
             above, tied = int(raw["top_above"][t]), int(raw["top_tied"][t])
-            n = max(1, round(share * int(raw["with_risk"])))
-            taken = n - above
-            equal = np.flatnonzero(values == raw["top_threshold"][t]) if taken < tied else None
+            n = int(raw["top_cells"][t])
             for g, name in enumerate(self.groups):
-                sure = float(raw["top_residents"][t, g])
-                if equal is None:
-                    least = most = sure + float(raw["top_equal"][t, g])
-                else:
-                    order = np.partition(cells[g][equal], (taken - 1, tied - taken))
-                    least, most = sure + float(order[:taken].sum()), sure + float(order[tied - taken :].sum())
+                least, most = float(raw["top_least"][t, g]), float(raw["top_most"][t, g])
                 people = float(self.residents[g])
                 out.append(
                     TopShare(
@@ -324,7 +317,7 @@ class _Teller:
                         top=float(share),
                         cells=n,
                         tied=tied,
-                        taken=taken,
+                        taken=n - above,
                         threshold=float(raw["top_threshold"][t]),
                         least=least / people if people > 0 else np.nan,
                         most=most / people if people > 0 else np.nan,

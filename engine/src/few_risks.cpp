@@ -1,0 +1,366 @@
+// Exposure where cells have few distinct risks, as those of a model of a few 0/1 variables do: no sorting, sums risk by
+// risk.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "rtmdx/clones.hpp"
+#include "rtmdx/exposure_sums.hpp"
+#include "rtmdx/parallel.hpp"
+
+namespace rtmdx::exposures {
+
+namespace {
+
+using Size = std::size_t;
+
+constexpr std::int64_t least_chunk = std::int64_t{1} << 16U;
+constexpr std::int64_t most_chunks = 64;  // each has its own sums, added in order at the end
+constexpr std::int64_t strip = 512;       // cells whose residents stay in the first-level cache
+constexpr std::int64_t sampled = 16384;
+
+// Codes of values, in the order in which they come.
+class Dictionary {
+ public:
+  Dictionary() : keys_(slots, empty), codes_(slots) {}
+
+  const std::vector<double>& values() const { return values_; }
+
+  // Returns no_code where there is no room for another value. Not for NaN.
+  std::uint16_t code(double value) {
+    value += 0.0;  // one zero
+    std::uint64_t key;
+    std::memcpy(&key, &value, sizeof key);
+    for (Size slot = (key * 0x9e3779b97f4a7c15U) >> (64U - bits);; slot = (slot + 1) % slots) {
+      if (keys_[slot] == key) return codes_[slot];
+      if (keys_[slot] != empty) continue;
+      if (values_.size() == most_distinct) return no_code;
+      keys_[slot] = key;
+      codes_[slot] = static_cast<std::uint16_t>(values_.size());
+      values_.push_back(value);
+      return codes_[slot];
+    }
+  }
+
+ private:
+  static constexpr unsigned bits = 13;
+  static constexpr Size slots = Size{1} << bits;
+  static constexpr std::uint64_t empty = ~std::uint64_t{0};  // a NaN
+  static_assert(slots >= 2 * most_distinct);
+
+  std::vector<std::uint64_t> keys_;
+  std::vector<std::uint16_t> codes_;
+  std::vector<double> values_;
+};
+
+bool sample_is_few(const GroupCells& cells) {
+  Dictionary seen;
+  const std::int64_t step = std::max<std::int64_t>(1, cells.n_cells / sampled);
+  for (std::int64_t i = 0; i < cells.n_cells; i += step) {
+    const double r = cells.risk[i];
+    if (r == r && seen.code(r) == no_code) return false;
+  }
+  return true;
+}
+
+// One chunk of cells: its values, and per value its cells and the residents of each group, W columns.
+template <int W>
+struct Chunk {
+  std::vector<double> values;
+  std::vector<std::int64_t> cells;
+  std::vector<double> residents;
+  std::vector<std::uint16_t> place;  // of its values among those of all chunks
+  Columns<W> total{}, missing{}, unlike_rest{}, unlike_other{};
+  bool valid = true, gaps = false;
+};
+
+constexpr std::int64_t lanes = 8;
+
+RTMDX_CLONES
+void add_all(const double* p, std::int64_t n, double* all) {
+  for (std::int64_t i = 0; i < n; ++i) all[i] += p[i];
+}
+
+RTMDX_CLONES
+void scale(const double* p, std::int64_t n, double by, double* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = p[i] * by;
+}
+
+// Adds how unlike a group's distribution is to everyone else's, and to another group's.
+RTMDX_CLONES
+void add_unlike(const double* p, const double* all, const double* other, std::int64_t n, double own, double rest,
+                double* to_rest, double* to_other) {
+  double a[lanes] = {}, b[lanes] = {};
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (std::int64_t k = 0; k < lanes; ++k) {
+      const double mine = p[i + k] * own;
+      a[k] += std::fabs(mine - (all[i + k] - p[i + k]) * rest);
+      b[k] += std::fabs(mine - other[i + k]);
+    }
+  }
+  for (; i < n; ++i) {
+    const double mine = p[i] * own;
+    a[0] += std::fabs(mine - (all[i] - p[i]) * rest);
+    b[0] += std::fabs(mine - other[i]);
+  }
+  for (std::int64_t k = 0; k < lanes; ++k) {
+    *to_rest += a[k];
+    *to_other += b[k];
+  }
+}
+
+template <int W, int G>
+void add_rows(const double* const* p, const std::uint16_t* code, std::int64_t n, double* sums) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    double* row = sums + static_cast<Size>(code[i]) * W;
+    for (int g = 0; g < G; ++g) row[g] += p[g][i];
+  }
+}
+
+// A loop of its own for each number of groups up to 7.
+template <int W>
+void add_rows(std::int64_t n_groups, const double* const* p, const std::uint16_t* code, std::int64_t n, double* sums) {
+  switch (n_groups) {
+    case 1: return add_rows<W, 1>(p, code, n, sums);
+    case 2: return add_rows<W, 2>(p, code, n, sums);
+    case 3: return add_rows<W, 3>(p, code, n, sums);
+    case 4: return add_rows<W, std::min(4, W - 1)>(p, code, n, sums);
+    case 5: return add_rows<W, std::min(5, W - 1)>(p, code, n, sums);
+    case 6: return add_rows<W, std::min(6, W - 1)>(p, code, n, sums);
+    case 7: return add_rows<W, std::min(7, W - 1)>(p, code, n, sums);
+    default: break;
+  }
+  for (std::int64_t i = 0; i < n; ++i) {
+    double* row = sums + static_cast<Size>(code[i]) * W;
+    for (std::int64_t g = 0; g < n_groups; ++g) row[g] += p[g][i];
+  }
+}
+
+// Codes of a chunk's cells, its values and totals. Returns false when there are too many values.
+template <int W>
+bool code_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, std::uint16_t* code, Chunk<W>& chunk,
+                Poll& poll) {
+  Dictionary dictionary;
+  PacedPoll paced(poll);
+  std::vector<std::int64_t> count(most_distinct, 0);
+  for (std::int64_t at = first; at < last; at += strip) {
+    const std::int64_t n = std::min(strip, last - at);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double r = cells.risk[at + i];
+      if (!(r == r)) {
+        code[at + i] = no_code;
+        chunk.gaps = true;
+        continue;
+      }
+      const std::uint16_t c = dictionary.code(r);
+      if (c == no_code) return false;
+      code[at + i] = c;
+      ++count[c];
+    }
+    for (std::int64_t g = 0; g < cells.n_groups(); ++g) {
+      const auto k = static_cast<Size>(g);
+      chunk.valid &= add_residents(cells.residents[k] + at, code + at, n, chunk.total[k], chunk.missing[k]);
+    }
+    paced(static_cast<Size>(n * (2 + cells.n_groups())));
+  }
+  chunk.values = dictionary.values();
+  count.resize(chunk.values.size());
+  chunk.cells = std::move(count);
+  for (const double r : chunk.values) chunk.valid &= std::fabs(r) <= std::numeric_limits<double>::max();
+  for (Size g = 0; g + 1 < W; ++g) {
+    chunk.total[W - 1] += chunk.total[g];
+    chunk.missing[W - 1] += chunk.missing[g];
+  }
+  return true;
+}
+
+// Residents by value, and how unlike the groups' distributions over cells are.
+template <int W>
+void sum_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, const std::uint16_t* code,
+               const Scales<W>& scales, Chunk<W>& chunk, Poll& poll) {
+  const auto n_groups = static_cast<Size>(cells.n_groups());
+  const auto other_group = static_cast<Size>(scales.reference);
+  PacedPoll paced(poll);
+  std::vector<double> sums((chunk.values.size() + 1) * W, 0.0);  // the last for cells without a risk
+  const auto none = static_cast<std::uint16_t>(chunk.values.size());
+  std::vector<double> known(chunk.gaps ? n_groups * static_cast<Size>(strip) : 0);
+  std::uint16_t known_code[strip];
+  double all[strip], other[strip];
+  const double* p[most_groups];
+  for (std::int64_t at = first; at < last; at += strip) {
+    const std::int64_t n = std::min(strip, last - at);
+    const std::uint16_t* here = code + at;
+    for (Size g = 0; g < n_groups; ++g) p[g] = cells.residents[g] + at;
+    if (chunk.gaps) {  // nobody lives in a cell without a risk
+      for (std::int64_t i = 0; i < n; ++i) known_code[i] = here[i] == no_code ? none : here[i];
+      for (Size g = 0; g < n_groups; ++g) {
+        double* column = known.data() + g * static_cast<Size>(strip);
+        for (std::int64_t i = 0; i < n; ++i) column[i] = here[i] == no_code ? 0.0 : p[g][i];
+        p[g] = column;
+      }
+      here = known_code;
+    }
+    add_rows<W>(cells.n_groups(), p, here, n, sums.data());
+    std::fill(all, all + n, 0.0);
+    for (Size g = 0; g < n_groups; ++g) add_all(p[g], n, all);
+    scale(p[other_group], n, scales.own[other_group], other);
+    for (Size g = 0; g < n_groups; ++g) {
+      add_unlike(p[g], all, other, n, scales.own[g], scales.rest[g], &chunk.unlike_rest[g], &chunk.unlike_other[g]);
+    }
+    add_unlike(all, all, other, n, scales.own[W - 1], 0.0, &chunk.unlike_rest[W - 1], &chunk.unlike_other[W - 1]);
+    paced(static_cast<Size>(n * (4 + 2 * cells.n_groups())));
+  }
+  sums.resize(chunk.values.size() * W);
+  for (Size v = 0; v < chunk.values.size(); ++v) {
+    double* row = sums.data() + v * W;
+    for (Size g = 0; g < n_groups; ++g) row[W - 1] += row[g];
+  }
+  chunk.residents = std::move(sums);
+}
+
+}  // namespace
+
+template <int W>
+bool few_risks(const GroupCells& cells, const ExposureQuestion& question, const Run& run, GroupExposure& out) {
+  if (!sample_is_few(cells)) return false;
+  const std::int64_t n = cells.n_cells, n_groups = cells.n_groups();
+  require_memory(2.0 * static_cast<double>(n), cells, question);
+  const std::int64_t wanted = std::clamp<std::int64_t>(n / least_chunk, 1, most_chunks);
+  const std::int64_t length = ((n + wanted - 1) / wanted + strip - 1) / strip * strip;
+  const auto n_chunks = static_cast<Size>(n == 0 ? 0 : (n + length - 1) / length);
+  const auto begin = [length](Size chunk) { return static_cast<std::int64_t>(chunk) * length; };
+  const auto end = [n, length](Size chunk) { return std::min(n, (static_cast<std::int64_t>(chunk) + 1) * length); };
+  std::vector<Chunk<W>> chunks(n_chunks);
+  const std::unique_ptr<std::uint16_t[]> code(new std::uint16_t[static_cast<Size>(n)]);
+  std::atomic<bool> few{true};
+  parallel_for(n_chunks, run, [&](Size k, Poll& poll) {
+    if (!few.load(std::memory_order_relaxed)) return;
+    if (!code_cells<W>(cells, begin(k), end(k), code.get(), chunks[k], poll)) few.store(false, std::memory_order_relaxed);
+  });
+  if (!few.load()) return false;
+
+  std::vector<double> values;
+  for (const Chunk<W>& chunk : chunks) values.insert(values.end(), chunk.values.begin(), chunk.values.end());
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  if (values.size() > most_distinct) return false;
+
+  Columns<W> total{}, missing{};
+  out.valid = true;
+  std::vector<std::int64_t> upto(values.size() + 1, 0);  // cells at lower risk
+  for (Chunk<W>& chunk : chunks) {
+    out.valid &= chunk.valid;
+    add<W>(total, chunk.total);
+    add<W>(missing, chunk.missing);
+    for (Size v = 0; v < chunk.values.size(); ++v) {
+      const auto found = std::lower_bound(values.begin(), values.end(), chunk.values[v]);
+      chunk.place.push_back(static_cast<std::uint16_t>(found - values.begin()));
+      upto[Size{chunk.place.back()} + 1] += chunk.cells[v];
+    }
+  }
+  if (!out.valid) return true;
+  for (Size v = 0; v < values.size(); ++v) upto[v + 1] += upto[v];
+  const Scales<W> scales = scales_of<W>(total, question.reference);
+  parallel_for(
+      n_chunks, run,
+      [&](Size k, Poll& poll) { sum_cells<W>(cells, begin(k), end(k), code.get(), scales, chunks[k], poll); },
+      Loop::main);
+
+  Part<W> sum;
+  std::vector<Columns<W>> run_of(values.size(), Columns<W>{});
+  for (const Chunk<W>& chunk : chunks) {
+    for (Size v = 0; v < chunk.values.size(); ++v) {
+      for (Size c = 0; c < W; ++c) run_of[chunk.place[v]][c] += chunk.residents[v * W + c];
+    }
+    add<W>(sum.unlike_rest, chunk.unlike_rest);
+    add<W>(sum.unlike_other, chunk.unlike_other);
+  }
+  const std::int64_t known = upto.back();
+  out.with_risk = known;
+  out.lowest = values.empty() ? 0.0 : values.front();
+  out.highest = values.empty() ? 0.0 : values.back();
+  const std::int64_t step = std::max<std::int64_t>(1, known / std::max<std::int64_t>(question.points, 1));
+  std::int64_t told = 0;
+  for (Size v = 0; v < values.size(); ++v) {
+    add_run<W>(sum, run_of[v].data(), values[v], sum.residents[W - 1]);
+    if (upto[v + 1] - told < step && v + 1 < values.size()) continue;
+    told = upto[v + 1];
+    out.curve.risk.push_back(values[v]);
+    out.curve.cells.push_back(told);
+    push_columns<W>(out.curve.residents, sum.residents, n_groups);
+    push_columns<W>(out.curve.burden, sum.burden, n_groups);
+  }
+  tell_sums<W>(sum, missing, n_groups, out.sums);
+
+  out.top = ranks_of(question.top, known);
+  std::vector<Size> open;  // places of the risks whose cells are chosen among
+  for (TopCells& t : out.top) {
+    if (t.cells > known) continue;
+    const auto v = static_cast<Size>(std::upper_bound(upto.begin(), upto.end(), known - t.cells) - upto.begin()) - 1;
+    t.threshold = values[v];
+    t.above = known - upto[v + 1];
+    t.tied = upto[v + 1] - upto[v];
+    Columns<W> higher{};
+    for (Size k = v + 1; k < values.size(); ++k) add<W>(higher, run_of[k]);
+    push_columns<W>(t.residents, higher, n_groups);
+    push_columns<W>(t.equal, run_of[v], n_groups);
+    if (is_open(t) && std::find(open.begin(), open.end(), v) == open.end()) open.push_back(v);
+  }
+  if (!question.ties) return true;
+
+  // The tied cells' residents, in order of cells.
+  std::vector<TiedCells> tied;
+  std::vector<std::uint16_t> slot(values.size(), no_code);
+  double more = 2.0 * static_cast<double>(n);
+  for (const Size v : open) {
+    slot[v] = static_cast<std::uint16_t>(tied.size());
+    more += 8.0 * static_cast<double>((upto[v + 1] - upto[v]) * n_groups);
+    tied.push_back({values[v], {}});
+  }
+  require_memory(more, cells, question);
+  for (Size s = 0; s < open.size(); ++s) {
+    const auto size = static_cast<Size>(upto[open[s] + 1] - upto[open[s]]);
+    tied[s].columns.assign(static_cast<Size>(n_groups), std::vector<double>(size));
+  }
+  std::vector<Size> next(n_chunks * open.size(), 0);  // where each chunk's cells start
+  for (Size s = 0; s < open.size(); ++s) {
+    Size at = 0;
+    for (Size k = 0; k < n_chunks; ++k) {
+      next[k * open.size() + s] = at;
+      for (Size v = 0; v < chunks[k].values.size(); ++v) {
+        if (chunks[k].place[v] == open[s]) at += static_cast<Size>(chunks[k].cells[v]);
+      }
+    }
+  }
+  if (!open.empty()) {
+    parallel_for(n_chunks, run, [&](Size k, Poll& poll) {
+      const Chunk<W>& chunk = chunks[k];
+      PacedPoll paced(poll);
+      std::vector<std::uint16_t> slot_of(chunk.values.size());
+      for (Size v = 0; v < chunk.values.size(); ++v) slot_of[v] = slot[chunk.place[v]];
+      Size* to = next.data() + k * open.size();
+      for (std::int64_t i = begin(k); i < end(k); ++i) {
+        paced(1);
+        const std::uint16_t c = code[static_cast<Size>(i)];
+        if (c == no_code || slot_of[c] == no_code) continue;
+        const Size at = to[slot_of[c]]++;
+        for (std::int64_t g = 0; g < n_groups; ++g) {
+          tied[slot_of[c]].columns[static_cast<Size>(g)][at] = cells.residents[static_cast<Size>(g)][i];
+        }
+      }
+    });
+  }
+  bound_ties(out.top, tied, run);
+  return true;
+}
+
+template bool few_risks<4>(const GroupCells&, const ExposureQuestion&, const Run&, GroupExposure&);
+template bool few_risks<8>(const GroupCells&, const ExposureQuestion&, const Run&, GroupExposure&);
+template bool few_risks<16>(const GroupCells&, const ExposureQuestion&, const Run&, GroupExposure&);
+template bool few_risks<32>(const GroupCells&, const ExposureQuestion&, const Run&, GroupExposure&);
+
+}  // namespace rtmdx::exposures
