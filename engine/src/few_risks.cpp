@@ -19,7 +19,7 @@ using Size = std::size_t;
 
 constexpr std::int64_t least_chunk = std::int64_t{1} << 16U;
 constexpr std::int64_t most_chunks = 64;  // each has its own sums, added in order at the end
-constexpr std::int64_t strip = 512;       // cells whose residents stay in the first-level cache
+constexpr std::int64_t strip = 256;       // cells whose residents, and sums, stay in the first-level cache
 constexpr std::int64_t sampled = 16384;
 
 // Codes of values, in the order in which they come.
@@ -74,14 +74,40 @@ struct Chunk {
   std::vector<double> residents;
   std::vector<std::uint16_t> place;  // of its values among those of all chunks
   Columns<W> total{}, missing{}, unlike_rest{}, unlike_other{};
+  std::vector<std::uint16_t> slot;   // of its values among those whose cells are kept, no_code for the others
+  std::vector<std::int64_t> next;    // where the next cell of each slot goes
   bool valid = true, gaps = false;
 };
 
-constexpr std::int64_t lanes = 8;
+// Sums over strips, place by place within a strip: the loops vectorise, and the order of adding is fixed.
+RTMDX_CLONES
+void add_to(const double* p, std::int64_t n, double* sum) {
+  for (std::int64_t i = 0; i < n; ++i) sum[i] += p[i];
+}
+
+// n is up to `rows` strips, one after another.
+constexpr std::int64_t rows = 4;
 
 RTMDX_CLONES
-void add_all(const double* p, std::int64_t n, double* all) {
-  for (std::int64_t i = 0; i < n; ++i) all[i] += p[i];
+void add_and_check(const double* p, std::int64_t n, double* sum, double* lowest) {
+  if (n == rows * strip) {
+    for (std::int64_t i = 0; i < strip; ++i) {
+      const double a = p[i], b = p[i + strip], c = p[i + 2 * strip], d = p[i + 3 * strip];
+      const double x = a < b ? a : b, y = c < d ? c : d;
+      const double low = x < y ? x : y;
+      sum[i] += (a + b) + (c + d);
+      lowest[i] = low < lowest[i] ? low : lowest[i];
+    }
+    return;
+  }
+  for (std::int64_t start = 0; start < n; start += strip) {
+    const double* q = p + start;
+    const std::int64_t m = n - start < strip ? n - start : strip;
+    for (std::int64_t i = 0; i < m; ++i) {
+      sum[i] += q[i];
+      lowest[i] = q[i] < lowest[i] ? q[i] : lowest[i];
+    }
+  }
 }
 
 RTMDX_CLONES
@@ -89,28 +115,25 @@ void scale(const double* p, std::int64_t n, double by, double* out) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = p[i] * by;
 }
 
-// Adds how unlike a group's distribution is to everyone else's, and to another group's.
+// How unlike a group's distribution is to everyone else's, and to another group's.
 RTMDX_CLONES
 void add_unlike(const double* p, const double* all, const double* other, std::int64_t n, double own, double rest,
                 double* to_rest, double* to_other) {
-  double a[lanes] = {}, b[lanes] = {};
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (std::int64_t k = 0; k < lanes; ++k) {
-      const double mine = p[i + k] * own;
-      a[k] += std::fabs(mine - (all[i + k] - p[i + k]) * rest);
-      b[k] += std::fabs(mine - other[i + k]);
-    }
-  }
-  for (; i < n; ++i) {
+  for (std::int64_t i = 0; i < n; ++i) {
     const double mine = p[i] * own;
-    a[0] += std::fabs(mine - (all[i] - p[i]) * rest);
-    b[0] += std::fabs(mine - other[i]);
+    to_rest[i] += std::fabs(mine - (all[i] - p[i]) * rest);
+    to_other[i] += std::fabs(mine - other[i]);
   }
-  for (std::int64_t k = 0; k < lanes; ++k) {
-    *to_rest += a[k];
-    *to_other += b[k];
-  }
+}
+
+double sum_of(const double* values) {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < strip; ++i) sum += values[i];
+  return sum;
+}
+
+bool all_counts(const double* p, std::int64_t n) {
+  return std::all_of(p, p + n, [](double v) { return v >= 0.0 && v <= std::numeric_limits<double>::max(); });
 }
 
 template <int W, int G>
@@ -146,14 +169,17 @@ bool code_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, 
                 Poll& poll) {
   Dictionary dictionary;
   PacedPoll paced(poll);
+  const auto n_groups = static_cast<Size>(cells.n_groups());
   std::vector<std::int64_t> count(most_distinct, 0);
-  for (std::int64_t at = first; at < last; at += strip) {
-    const std::int64_t n = std::min(strip, last - at);
+  std::vector<double> sum(n_groups * strip, 0.0), lowest(strip, 0.0), known(rows * strip);
+  for (std::int64_t at = first; at < last; at += rows * strip) {
+    const std::int64_t n = std::min(rows * strip, last - at);
+    bool gaps = false;
     for (std::int64_t i = 0; i < n; ++i) {
       const double r = cells.risk[at + i];
       if (!(r == r)) {
         code[at + i] = no_code;
-        chunk.gaps = true;
+        gaps = true;
         continue;
       }
       const std::uint16_t c = dictionary.code(r);
@@ -161,27 +187,42 @@ bool code_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, 
       code[at + i] = c;
       ++count[c];
     }
-    for (std::int64_t g = 0; g < cells.n_groups(); ++g) {
-      const auto k = static_cast<Size>(g);
-      chunk.valid &= add_residents(cells.residents[k] + at, code + at, n, chunk.total[k], chunk.missing[k]);
+    chunk.gaps |= gaps;
+    for (Size g = 0; g < n_groups; ++g) {
+      const double* p = cells.residents[g] + at;
+      if (gaps) {
+        for (std::int64_t i = 0; i < n; ++i) {
+          const bool none = code[at + i] == no_code;
+          known[static_cast<Size>(i)] = none ? 0.0 : p[i];
+          chunk.missing[g] += none ? p[i] : 0.0;
+          lowest[0] = std::min(lowest[0], p[i]);
+        }
+        p = known.data();
+      }
+      add_and_check(p, n, sum.data() + g * strip, lowest.data());
     }
-    paced(static_cast<Size>(n * (2 + cells.n_groups())));
+    paced(static_cast<Size>(n) * (2 + n_groups));
   }
   chunk.values = dictionary.values();
   count.resize(chunk.values.size());
   chunk.cells = std::move(count);
   for (const double r : chunk.values) chunk.valid &= std::fabs(r) <= std::numeric_limits<double>::max();
-  for (Size g = 0; g + 1 < W; ++g) {
+  chunk.valid &= *std::min_element(lowest.begin(), lowest.end()) >= 0.0;
+  for (Size g = 0; g < n_groups; ++g) {
+    chunk.total[g] = sum_of(sum.data() + g * strip);
+    if (!(chunk.total[g] + chunk.missing[g] <= std::numeric_limits<double>::max())) {  // NaN, infinite, or too large to add
+      chunk.valid &= all_counts(cells.residents[g] + first, last - first);
+    }
     chunk.total[W - 1] += chunk.total[g];
     chunk.missing[W - 1] += chunk.missing[g];
   }
   return true;
 }
 
-// Residents by value, and how unlike the groups' distributions over cells are.
+// Residents by value, how unlike the groups' distributions over cells are, and the residents of tied cells.
 template <int W>
 void sum_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, const std::uint16_t* code,
-               const Scales<W>& scales, Chunk<W>& chunk, Poll& poll) {
+               const Scales<W>& scales, std::vector<TiedCells>& tied, Chunk<W>& chunk, Poll& poll) {
   const auto n_groups = static_cast<Size>(cells.n_groups());
   const auto other_group = static_cast<Size>(scales.reference);
   PacedPoll paced(poll);
@@ -189,6 +230,7 @@ void sum_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, c
   const auto none = static_cast<std::uint16_t>(chunk.values.size());
   std::vector<double> known(chunk.gaps ? n_groups * static_cast<Size>(strip) : 0);
   std::uint16_t known_code[strip];
+  std::vector<double> unlike(2 * n_groups * strip, 0.0);
   double all[strip], other[strip];
   const double* p[most_groups];
   for (std::int64_t at = first; at < last; at += strip) {
@@ -205,14 +247,29 @@ void sum_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, c
       here = known_code;
     }
     add_rows<W>(cells.n_groups(), p, here, n, sums.data());
+    std::int64_t found[strip];
+    std::int64_t n_found = 0;
+    for (std::int64_t i = 0; !tied.empty() && i < n; ++i) {
+      found[n_found] = i;
+      n_found += chunk.slot[here[i]] != no_code ? 1 : 0;
+    }
+    for (std::int64_t f = 0; f < n_found; ++f) {
+      const Size slot = chunk.slot[here[found[f]]];
+      double* to = tied[slot].residents.get() + chunk.next[slot]++;
+      for (Size g = 0; g < n_groups; ++g) to[static_cast<std::int64_t>(g) * tied[slot].n] = p[g][found[f]];
+    }
     std::fill(all, all + n, 0.0);
-    for (Size g = 0; g < n_groups; ++g) add_all(p[g], n, all);
+    for (Size g = 0; g < n_groups; ++g) add_to(p[g], n, all);
     scale(p[other_group], n, scales.own[other_group], other);
     for (Size g = 0; g < n_groups; ++g) {
-      add_unlike(p[g], all, other, n, scales.own[g], scales.rest[g], &chunk.unlike_rest[g], &chunk.unlike_other[g]);
+      double* to = unlike.data() + 2 * g * strip;
+      add_unlike(p[g], all, other, n, scales.own[g], scales.rest[g], to, to + strip);
     }
-    add_unlike(all, all, other, n, scales.own[W - 1], 0.0, &chunk.unlike_rest[W - 1], &chunk.unlike_other[W - 1]);
-    paced(static_cast<Size>(n * (4 + 2 * cells.n_groups())));
+    paced(static_cast<Size>(n) * (4 + 2 * n_groups));
+  }
+  for (Size g = 0; g < n_groups; ++g) {
+    chunk.unlike_rest[g] = sum_of(unlike.data() + 2 * g * strip);
+    chunk.unlike_other[g] = sum_of(unlike.data() + (2 * g + 1) * strip);
   }
   sums.resize(chunk.values.size() * W);
   for (Size v = 0; v < chunk.values.size(); ++v) {
@@ -264,10 +321,43 @@ bool few_risks(const GroupCells& cells, const ExposureQuestion& question, const 
   }
   if (!out.valid) return true;
   for (Size v = 0; v < values.size(); ++v) upto[v + 1] += upto[v];
+  const std::int64_t known = upto.back();
+  out.with_risk = known;
+  out.top = ranks_of(question.top, known);
+  std::vector<Size> at(out.top.size(), 0), open;  // places of the tops' risks, and of those whose cells are chosen among
+  for (Size t = 0; t < out.top.size() && known > 0; ++t) {
+    TopCells& top = out.top[t];
+    const auto above = std::upper_bound(upto.begin(), upto.end(), known - top.cells);
+    const Size v = at[t] = static_cast<Size>(above - upto.begin()) - 1;
+    top.threshold = values[v];
+    top.above = known - upto[v + 1];
+    top.tied = upto[v + 1] - upto[v];
+    if (question.ties && is_open(top) && std::find(open.begin(), open.end(), v) == open.end()) open.push_back(v);
+  }
+  double bytes = 2.0 * static_cast<double>(n);
+  for (const Size v : open) bytes += 8.0 * static_cast<double>((upto[v + 1] - upto[v]) * n_groups);
+  require_memory(bytes, cells, question);
+  std::vector<TiedCells> tied;
+  for (const Size v : open) {
+    const std::int64_t size = upto[v + 1] - upto[v];
+    tied.push_back({values[v], size, std::unique_ptr<double[]>(new double[static_cast<Size>(size * n_groups)])});
+  }
+  std::vector<std::int64_t> next(open.size(), 0);
+  for (Chunk<W>& chunk : chunks) {
+    chunk.next = next;
+    chunk.slot.assign(chunk.values.size() + 1, no_code);
+    for (Size v = 0; v < chunk.values.size(); ++v) {
+      const auto s = static_cast<Size>(std::find(open.begin(), open.end(), Size{chunk.place[v]}) - open.begin());
+      if (s == open.size()) continue;
+      chunk.slot[v] = static_cast<std::uint16_t>(s);
+      next[s] += chunk.cells[v];
+    }
+  }
+
   const Scales<W> scales = scales_of<W>(total, question.reference);
   parallel_for(
       n_chunks, run,
-      [&](Size k, Poll& poll) { sum_cells<W>(cells, begin(k), end(k), code.get(), scales, chunks[k], poll); },
+      [&](Size k, Poll& poll) { sum_cells<W>(cells, begin(k), end(k), code.get(), scales, tied, chunks[k], poll); },
       Loop::main);
 
   Part<W> sum;
@@ -279,8 +369,6 @@ bool few_risks(const GroupCells& cells, const ExposureQuestion& question, const 
     add<W>(sum.unlike_rest, chunk.unlike_rest);
     add<W>(sum.unlike_other, chunk.unlike_other);
   }
-  const std::int64_t known = upto.back();
-  out.with_risk = known;
   out.lowest = values.empty() ? 0.0 : values.front();
   out.highest = values.empty() ? 0.0 : values.back();
   const std::int64_t step = std::max<std::int64_t>(1, known / std::max<std::int64_t>(question.points, 1));
@@ -295,66 +383,13 @@ bool few_risks(const GroupCells& cells, const ExposureQuestion& question, const 
     push_columns<W>(out.curve.burden, sum.burden, n_groups);
   }
   tell_sums<W>(sum, missing, n_groups, out.sums);
-
-  out.top = ranks_of(question.top, known);
-  std::vector<Size> open;  // places of the risks whose cells are chosen among
-  for (TopCells& t : out.top) {
-    if (t.cells > known) continue;
-    const auto v = static_cast<Size>(std::upper_bound(upto.begin(), upto.end(), known - t.cells) - upto.begin()) - 1;
-    t.threshold = values[v];
-    t.above = known - upto[v + 1];
-    t.tied = upto[v + 1] - upto[v];
+  for (Size t = 0; t < out.top.size() && known > 0; ++t) {
     Columns<W> higher{};
-    for (Size k = v + 1; k < values.size(); ++k) add<W>(higher, run_of[k]);
-    push_columns<W>(t.residents, higher, n_groups);
-    push_columns<W>(t.equal, run_of[v], n_groups);
-    if (is_open(t) && std::find(open.begin(), open.end(), v) == open.end()) open.push_back(v);
+    for (Size v = at[t] + 1; v < values.size(); ++v) add<W>(higher, run_of[v]);
+    push_columns<W>(out.top[t].residents, higher, n_groups);
+    push_columns<W>(out.top[t].equal, run_of[at[t]], n_groups);
   }
-  if (!question.ties) return true;
-
-  // The tied cells' residents, in order of cells.
-  std::vector<TiedCells> tied;
-  std::vector<std::uint16_t> slot(values.size(), no_code);
-  double more = 2.0 * static_cast<double>(n);
-  for (const Size v : open) {
-    slot[v] = static_cast<std::uint16_t>(tied.size());
-    more += 8.0 * static_cast<double>((upto[v + 1] - upto[v]) * n_groups);
-    tied.push_back({values[v], {}});
-  }
-  require_memory(more, cells, question);
-  for (Size s = 0; s < open.size(); ++s) {
-    const auto size = static_cast<Size>(upto[open[s] + 1] - upto[open[s]]);
-    tied[s].columns.assign(static_cast<Size>(n_groups), std::vector<double>(size));
-  }
-  std::vector<Size> next(n_chunks * open.size(), 0);  // where each chunk's cells start
-  for (Size s = 0; s < open.size(); ++s) {
-    Size at = 0;
-    for (Size k = 0; k < n_chunks; ++k) {
-      next[k * open.size() + s] = at;
-      for (Size v = 0; v < chunks[k].values.size(); ++v) {
-        if (chunks[k].place[v] == open[s]) at += static_cast<Size>(chunks[k].cells[v]);
-      }
-    }
-  }
-  if (!open.empty()) {
-    parallel_for(n_chunks, run, [&](Size k, Poll& poll) {
-      const Chunk<W>& chunk = chunks[k];
-      PacedPoll paced(poll);
-      std::vector<std::uint16_t> slot_of(chunk.values.size());
-      for (Size v = 0; v < chunk.values.size(); ++v) slot_of[v] = slot[chunk.place[v]];
-      Size* to = next.data() + k * open.size();
-      for (std::int64_t i = begin(k); i < end(k); ++i) {
-        paced(1);
-        const std::uint16_t c = code[static_cast<Size>(i)];
-        if (c == no_code || slot_of[c] == no_code) continue;
-        const Size at = to[slot_of[c]]++;
-        for (std::int64_t g = 0; g < n_groups; ++g) {
-          tied[slot_of[c]].columns[static_cast<Size>(g)][at] = cells.residents[static_cast<Size>(g)][i];
-        }
-      }
-    });
-  }
-  bound_ties(out.top, tied, run);
+  if (question.ties) bound_ties(out.top, tied, n_groups, run);
   return true;
 }
 

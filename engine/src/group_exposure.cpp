@@ -71,6 +71,31 @@ bool find_buckets(const double* risk, std::int64_t n, const double* bounds, std:
   return infinite == 0;
 }
 
+// Residents of cells with and without a risk. Returns whether all are numbers >= 0.
+RTMDX_CLONES
+bool add_residents(const double* residents, const std::uint16_t* bucket, std::int64_t n, double& with, double& without) {
+  constexpr std::int64_t lanes = 8;
+  double in[lanes] = {}, out[lanes] = {};
+  std::int64_t odd = 0;
+  const auto take = [&](std::int64_t i, std::int64_t k) {
+    const double p = residents[i];
+    const bool known = bucket[i] != no_bucket;
+    in[k] += known ? p : 0.0;
+    out[k] += known ? 0.0 : p;
+    odd += !(p >= 0.0 && p <= std::numeric_limits<double>::max());
+  };
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (std::int64_t k = 0; k < lanes; ++k) take(i + k, k);
+  }
+  for (; i < n; ++i) take(i, 0);
+  for (std::int64_t k = 0; k < lanes; ++k) {
+    with += in[k];
+    without += out[k];
+  }
+  return odd == 0;
+}
+
 struct Point {
   double risk;
   std::int64_t cells;
@@ -356,16 +381,20 @@ GroupExposure compute(const GroupCells& cells, const ExposureQuestion& question,
       const double risk = out.top[t].threshold;
       if (!is_open(out.top[t])) continue;
       if (std::any_of(tied.begin(), tied.end(), [risk](const TiedCells& c) { return c.risk == risk; })) continue;
-      tied.push_back({risk, std::vector<std::vector<double>>(static_cast<Size>(n_groups))});
+      const std::int64_t n_tied = out.top[t].tied;
+      tied.push_back({risk, n_tied, std::unique_ptr<double[]>(new double[static_cast<Size>(n_tied * n_groups)])});
       const Size b = top_bucket[t];
+      std::int64_t at = 0;
       for (std::int64_t i = start[b]; i < start[b + 1]; ++i) {
         const double* record = records.get() + i * width;
         if (record[0] != risk) continue;
-        for (std::int64_t g = 0; g < n_groups; ++g) tied.back().columns[static_cast<Size>(g)].push_back(record[g + 1]);
+        for (std::int64_t g = 0; g < n_groups; ++g) tied.back().residents[static_cast<Size>(g * n_tied + at)] = record[g + 1];
+        ++at;
       }
     }
-    bound_ties(out.top, tied, run);
+    bound_ties(out.top, tied, n_groups, run);
   }
+  sum.unlike_rest[W - 1] = sum.unlike_other[W - 1] = 0.0;
   tell_sums<W>(sum, missing, n_groups, out.sums);
   out.highest = out.curve.risk.empty() ? 0.0 : out.curve.risk.back();
   out.lowest = out.highest;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "rtmdx/cancel.hpp"
@@ -82,20 +83,18 @@ void tell_sums(const Part<W>& sum, const Columns<W>& missing, std::int64_t n_gro
   push_columns<W>(out.missing, missing, n_groups);
 }
 
-// Adds residents of cells with and without a risk. Returns whether all are numbers >= 0.
-bool add_residents(const double* residents, const std::uint16_t* code, std::int64_t n, double& with, double& without);
-
 // Ranks of the shares among `known` cells.
 std::vector<TopCells> ranks_of(const std::vector<double>& top, std::int64_t known);
 
-// Residents of the cells of one risk, one column a group.
+// Residents of the cells of one risk, among which some top share has to choose: n of each group, group by group.
 struct TiedCells {
   double risk;
-  std::vector<std::vector<double>> columns;
+  std::int64_t n;
+  std::unique_ptr<double[]> residents;
 };
 
-// Fills in the least and most of the groups that `tied` allows; the columns are reordered.
-void bound_ties(std::vector<TopCells>& top, std::vector<TiedCells>& tied, const Run& run);
+// Fills in the least and most of each group that the choices among tied cells allow.
+void bound_ties(std::vector<TopCells>& top, const std::vector<TiedCells>& tied, std::int64_t n_groups, const Run& run);
 
 // The part of a top that its border's ties leave open.
 inline bool is_open(const TopCells& top) {

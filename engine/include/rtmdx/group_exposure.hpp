@@ -28,8 +28,8 @@ struct GroupSums {
   std::vector<double> entropy;       // sum p r log r
   std::vector<double> rank;          // sum p (residents of all groups before)
   std::vector<double> lorenz;        // sum p (burden of the group before)
-  std::vector<double> unlike_rest;   // sum |p / P - q / Q|, q all other groups
-  std::vector<double> unlike_other;  // the same, q the reference group
+  std::vector<double> unlike_rest;   // sum |p / P - q / Q|, q all other groups; 0 for all together
+  std::vector<double> unlike_other;  // the same, q the reference group; 0 for all together
   std::vector<double> missing;       // residents of cells without a risk
 };
 
