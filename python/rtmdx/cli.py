@@ -94,6 +94,7 @@ def demo(
     """Make a synthetic city with planted risks, model it, and compare planted with recovered."""
     with _session(quiet, as_json) as progress:
         from rtmdx.demo import make_city, recovery
+        from rtmdx.disparity.assessment import assess
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
         from rtmdx.runs.run import fit, load
         from rtmdx.runs.study import Study
@@ -109,16 +110,22 @@ def demo(
             terrain = fit(study, inputs, threads=threads, progress=progress)
             found = recovery(city, terrain)
             found.to_csv(folder / "city" / "planted.csv", index=False)
-            written = write_outputs(terrain, folder, progress=progress)
+            exposed = assess(study, data=folder / "city", terrain=terrain, threads=threads)
+            sections = [exposed.section()]
+            written = write_outputs(terrain, folder, sections=sections, progress=progress)
         written["city/"] = "the synthetic city: layers, study.toml to copy and edit, what was planted"
         if as_json:
-            _print_json({**summary(terrain), "out": str(out), "planted": json.loads(found.to_json(orient="records"))})
+            planted = json.loads(found.to_json(orient="records"))
+            _print_json({**summary(terrain, sections), "out": str(out), "planted": planted})
         elif not quiet:
+            from rtmdx.disparity.terminal import print_assessment
             from rtmdx.report.terminal import print_recovery, print_summary
 
             console = Console()
             print_summary(console, summary(terrain))
             print_recovery(console, found)
+            console.print()
+            print_assessment(console, exposed)
             _print_written(console, out, written)
 
 
@@ -134,25 +141,33 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: from layers to a risk terrain, its outputs and its report."""
+    """Run a study: from layers to a risk terrain, its outputs and its report, with its [disparity] if it has one."""
     with _session(quiet, as_json) as progress:
+        from rtmdx.disparity.assessment import begin
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
         from rtmdx.runs.run import fit, load
 
         loaded, folder = _load(study, data, changes)
         limit = _limit(memory_limit)
         with output_folder(out, overwrite=overwrite) as staging:
+            begun = begin(loaded, data=_disparity_folder(loaded, study, folder)) if loaded.disparity else None
             inputs, estimate = load(loaded, data=folder, memory_limit=limit, progress=progress)
             progress.say(f"Estimate: {estimate}")
             terrain = fit(loaded, inputs, threads=threads, progress=progress)
-            written = write_outputs(terrain, staging, progress=progress)
+            found = None if begun is None else begun.finish(terrain, threads=threads)
+            sections = [] if found is None else [found.section()]
+            written = write_outputs(terrain, staging, sections=sections, progress=progress)
         if as_json:
-            _print_json({**summary(terrain), "out": str(out)})
+            _print_json({**summary(terrain, sections), "out": str(out)})
         elif not quiet:
+            from rtmdx.disparity.terminal import print_assessment
             from rtmdx.report.terminal import print_summary
 
             console = Console()
             print_summary(console, summary(terrain))
+            if found is not None:
+                console.print()
+                print_assessment(console, found)
             _print_written(console, out, written)
 
 
@@ -219,6 +234,10 @@ def check(
             memory_limit=_limit(memory_limit),
             progress=progress,
         )
+        if loaded.disparity is not None:
+            from rtmdx.disparity.assessment import begin
+
+            begin(loaded, data=_disparity_folder(loaded, study, _data_folder(loaded, study, data)))
         if as_json:
             _print_json(
                 {
@@ -244,17 +263,26 @@ def disparity(
     ] = None,
     data: Data = None,
     changes: Set = None,
+    threads: Threads = None,
+    memory_limit: MemoryLimit = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compare groups: rates, ratios crude and adjusted, and how far they hang on the denominator."""
-    with _session(quiet, as_json):
-        from rtmdx.disparity.assessment import assess, write_assessment
-        from rtmdx.runs.study import Study
+    """Compare groups: rates, ratios crude and adjusted, under every denominator, and exposure to the terrain.
 
-        loaded, own = Study.from_toml(study, overrides=_parse_changes(changes)), study.absolute().parent
-        beside = loaded.disparity is not None and (own / loaded.disparity.path).exists()
-        found = assess(loaded, data=data or (own if beside else _data_folder(loaded, study, data)))
+    With [disparity.exposure] the study's terrain is made first.
+    """
+    with _session(quiet, as_json) as progress:
+        from rtmdx.disparity.assessment import begin, write_assessment
+        from rtmdx.runs.run import fit, load
+
+        loaded, folder = _load(study, data, changes)
+        begun = begin(loaded, data=_disparity_folder(loaded, study, folder))
+        terrain = None
+        if begun.residents is not None:
+            inputs, _ = load(loaded, data=folder, memory_limit=_limit(memory_limit), progress=progress)
+            terrain = fit(loaded, inputs, model_only=True, threads=threads, progress=progress)
+        found = begun.finish(terrain, threads=threads)
         written = write_assessment(found, out) if out is not None else {}
         if as_json:
             _print_json(found.to_dict())
@@ -295,7 +323,7 @@ def inspect(
             else:
                 print("\n".join(store_lines(state)))
             return
-        from rtmdx.report.terminal import print_provenance, print_summary
+        from rtmdx.report.terminal import print_disparity, print_provenance, print_summary
         from rtmdx.runs.outputs import read_summary
 
         found = read_summary(Path(result))
@@ -303,6 +331,8 @@ def inspect(
             _print_json(found)
         else:
             print_summary(Console(), found)
+            if "disparity" in found:
+                print_disparity(Console(), found["disparity"])
             print_provenance(Console(), found)
 
 
@@ -402,6 +432,13 @@ def _data_folder(study: Study, path: Path, data: Path | None) -> Path:
     if data is None and named and not (study.area.path and (own / study.area.path).exists()):
         data = Path(named)
     return data or own
+
+
+def _disparity_folder(study: Study, path: Path, data: Path) -> Path:
+    """Where [disparity]'s files are: the study's own folder where its table is there, else that of the layers."""
+    own = path.absolute().parent
+    table = study.disparity.path if study.disparity is not None else None
+    return own if table is not None and not (data / table).exists() and (own / table).exists() else data
 
 
 def _parse_changes(changes: list[str] | None) -> dict[str, Any]:

@@ -35,6 +35,16 @@ _FACTOR_NOTES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("motorway", "The motorway: one line.", _NEAR),
 )
 
+_TAIL = """
+# Who lives where the landscape is risky? Residents by block, as invented as the rest. It changes nothing in the model.
+[disparity.exposure]
+path = "city.gpkg"
+layer = "blocks"
+key = "block"
+groups = { black = "black", white = "white", other = "other" }
+reference = "white"
+"""
+
 _HEAD = """\
 # A Risk Terrain Modeling study of an invented city (rtmdx demo, seed {seed}).
 # No place, person or event in it is real. Change it freely, then: rtmdx run study.toml
@@ -83,7 +93,7 @@ def study_text(city: City) -> str:
         lines = [f"# {note}", "[[factors]]", f'name = "{name}"', 'path = "city.gpkg"', f'layer = "{name}"']
         lines += [f'{key} = "{value}"' for key, value in keys.items()]
         parts.append("\n".join([*lines, "max_influence = 3", 'increment = "half"']) + "\n")
-    return "\n".join(parts)
+    return "\n".join(parts) + _TAIL
 
 
 def write_layers(path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:

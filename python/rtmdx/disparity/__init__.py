@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtmdx.disparity.adjustment import Adjusted, adjusted
     from rtmdx.disparity.arrays import Rates, Ratios, rate_ratio, rates
+    from rtmdx.disparity.assessment import Assessment, assess
     from rtmdx.disparity.comparison import Comparison, compare
     from rtmdx.disparity.decompose import Decomposition, das_gupta, kitagawa
     from rtmdx.disparity.funnels import Funnel, funnel, funnel_limits
     from rtmdx.disparity.group_exposure import exposure
     from rtmdx.disparity.hit_rates import OutcomeTest, outcome_test
+    from rtmdx.disparity.homogeneity import Heterogeneity, heterogeneity
     from rtmdx.disparity.indices import disparity_index, equity_score, share_ratio
     from rtmdx.disparity.intervals import rate_interval, ratio_interval, ratio_test
     from rtmdx.disparity.missing_groups import MissingGroup, missing_group
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "adjustment": ("Adjusted", "adjusted"),
     "arrays": ("Rates", "Ratios", "rate_ratio", "rates"),
+    "assessment": ("Assessment", "assess"),
     "comparison": ("Comparison", "compare"),
     "decompose": ("Decomposition", "das_gupta", "kitagawa"),
     "funnels": ("Funnel", "funnel", "funnel_limits"),
     "group_exposure": ("exposure",),
     "hit_rates": ("OutcomeTest", "outcome_test"),
+    "homogeneity": ("Heterogeneity", "heterogeneity"),
     "indices": ("disparity_index", "equity_score", "share_ratio"),
     "intervals": ("rate_interval", "ratio_interval", "ratio_test"),
     "missing_groups": ("MissingGroup", "missing_group"),
@@ -51,10 +55,12 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Adjusted",
+    "Assessment",
     "Comparison",
     "Decomposition",
     "Estimate",
     "Funnel",
+    "Heterogeneity",
     "MissingGroup",
     "OutcomeTest",
     "PersonRatio",
@@ -71,6 +77,7 @@ __all__ = [
     "adjust_pvalues",
     "adjusted",
     "allocate",
+    "assess",
     "compare",
     "das_gupta",
     "direct_rate",
@@ -79,6 +86,7 @@ __all__ = [
     "exposure",
     "funnel",
     "funnel_limits",
+    "heterogeneity",
     "indirect_ratio",
     "kitagawa",
     "mantel_haenszel",

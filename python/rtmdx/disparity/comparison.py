@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from rtmdx.disparity.homogeneity import Heterogeneity, heterogeneity
 from rtmdx.disparity.intervals import RatioMethod, one_of, rate_interval, ratio_interval, tail_of
 from rtmdx.disparity.results import PersonRatio, PlaceRatio, Rate, Ratio, ResultTable, enforcement_flags, flags_of
 from rtmdx.disparity.standardise import mantel_haenszel
@@ -40,15 +41,18 @@ class Comparison:
     ratios : ResultTable of PersonRatio or PlaceRatio
         Of every group but the reference.
     n_strata : int
+    heterogeneity : tuple of Heterogeneity
+        By group, where there are strata that can be compared: do they share one ratio?
     """
 
     rates: ResultTable
     ratios: ResultTable
     n_strata: int
+    heterogeneity: tuple[Heterogeneity, ...] = ()
 
     def sentences(self) -> list[str]:
         """Say all of it."""
-        return [*self.rates.sentences(), *self.ratios.sentences()]
+        return [*self.rates.sentences(), *self.ratios.sentences(), *(h.sentence() for h in self.heterogeneity)]
 
 
 def compare(
@@ -156,7 +160,16 @@ def compare(
         }
         ratio: Ratio = PersonRatio(**common) if kind == "person" else PlaceRatio(**common)
         ratios.append(ratio)
-    return Comparison(ResultTable(rates), ResultTable(ratios), len(labels))
+    tests = [_heterogeneity(counts, exposure, i, r, groups) for i in range(len(groups)) if i != r and len(labels) > 1]
+    return Comparison(ResultTable(rates), ResultTable(ratios), len(labels), tuple(t for t in tests if t is not None))
+
+
+def _heterogeneity(counts: Float, exposure: Float, i: int, r: int, groups: list[str]) -> Heterogeneity | None:
+    """The test of one group's strata; None where they leave nothing to compare."""
+    try:
+        return heterogeneity(counts[i], exposure[i], counts[r], exposure[r], group=groups[i], reference=groups[r])
+    except InputError:
+        return None
 
 
 def _cube(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rtmdx.errors import InputError
+from rtmdx.runs.enforcement import made_by_enforcement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +38,6 @@ FLAGS = {
     "negative-risk": "the risk has values below 0, for which the figure is not defined",
 }
 """Codes of the flags, and what each says."""
-
-_ENFORCEMENT = ("stop", "search", "arrest", "citation", "summons", "frisk", "drug", "warrant", "force", "ticket")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +278,7 @@ def flags_of(estimate: float, low: float, high: float, *events: float) -> tuple[
 
 def enforcement_flags(outcome: str, enforcement: bool | None = None) -> tuple[str, ...]:
     """Return the flag of an outcome that enforcement makes: as told, or by the words in its name."""
-    made = any(word in outcome.lower() for word in _ENFORCEMENT) if enforcement is None else enforcement
+    made = made_by_enforcement(outcome) is not None if enforcement is None else enforcement
     return ("enforcement",) if made else ()
 
 

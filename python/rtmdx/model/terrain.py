@@ -349,11 +349,14 @@ class RiskTerrain:
 
         write_geopackage(self, path, overwrite=overwrite)
 
-    def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the report as one self-contained HTML file (needs jinja2)."""
+    def report(self, path: str | os.PathLike[str], *, overwrite: bool = False, sections: Sequence[Any] = ()) -> None:
+        """Write the report as one self-contained HTML file (needs jinja2).
+
+        `sections` are of other wings, such as ``rtmdx.disparity.assess(...).section()``.
+        """
         from rtmdx.report import write_report  # the one call upward, at run time only
 
-        write_report(self, path, overwrite=overwrite)
+        write_report(self, path, overwrite=overwrite, sections=sections)
 
     def __repr__(self) -> str:
         m = self.model

@@ -25,6 +25,7 @@ from rtmdx.report.terminal import FAMILIES
 if TYPE_CHECKING:
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.model.validity import Validity
+    from rtmdx.runs.sections import Section
 
 __all__ = ["render"]
 
@@ -34,8 +35,8 @@ _AREA = {1: ("#f4f2ec", "#f0b478"), -1: ("#f4f2ec", "#8fc3b0")}  # outside and i
 _FEATURE = {1: "#7a2d12", -1: "#0f4a3a"}
 
 
-def render(terrain: RiskTerrain) -> str:
-    """Return the report of a terrain as an HTML page.
+def render(terrain: RiskTerrain, sections: Sequence[Section] = ()) -> str:
+    """Return the report of a terrain as an HTML page, `sections` of other wings in it.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def render(terrain: RiskTerrain) -> str:
     )
     environment.filters["svg"] = Markup  # the figures of this package, and nothing else
     environment.filters["dates"] = lambda text: Markup(_DATE.sub(r'<span class="nw">\g<0></span>', str(escape(text))))
-    return environment.get_template("report.html.j2").render(_page(terrain))
+    return environment.get_template("report.html.j2").render({**_page(terrain), "sections": sections})
 
 
 def _page(terrain: RiskTerrain) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rtmdx.runs.inputs import Inputs
     from rtmdx.runs.study import Study
 
-__all__ = ["print_check", "print_provenance", "print_recovery", "print_summary", "print_tiled"]
+__all__ = ["print_check", "print_disparity", "print_provenance", "print_recovery", "print_summary", "print_tiled"]
 
 FAMILIES = {"poisson": "Poisson", "nbii": "negative binomial (NBII)", "nb2": "negative binomial (NB2)"}
 
@@ -77,6 +77,13 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
     _print_stability(console, result.get("stability"))
     for finding in result["findings"]:
         console.print(f"[yellow]note:[/] {escape(finding['where'])}: {escape(finding['message'])}", highlight=False)
+
+
+def print_disparity(console: Console, told: dict[str, Any]) -> None:
+    """Print the sentences of a result's disparity section."""
+    console.print("\n[bold]Who bears the burden[/]", highlight=False)
+    for sentence in told["sentences"]:
+        console.print(f"- {escape(sentence)}", highlight=False)
 
 
 def print_provenance(console: Console, result: dict[str, Any]) -> None:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 
 import numpy as np
 
+from rtmdx.runs.enforcement import made_by_enforcement
 from rtmdx.runs.study import Study
 from rtmdx.space.grid import Grid
 from rtmdx.space.layers import Events
 from rtmdx.space.selection import Finding
 
 __all__ = ["enforcement_findings", "holdout_findings", "unit_findings"]
-
-# what police do, and what is recorded because they were there
-_ENFORCEMENT = re.compile(
-    r"\b(drugs?|narcotics?|dui|dwi|prostitution|stops?|frisks?|arrests?|citations?|summons(?:es)?|search(?:es)?|seizures?|"
-    r"warrants?|tickets?|traffic violations?|field interviews?|use of force|force (?:reports?|incidents?)|uof|"
-    r"officer involved|weapons? (?:possession|violations?|offen[cs]es?|laws?|charges?)|"
-    r"(?:possession|carrying|unlawful use) of (?:an? )?(?:concealed |illegal |loaded )*(?:weapons?|firearms?|guns?)|"
-    r"possession|cannabis|marijuana|cocaine|heroin|solicit(?:ing|ation)|loitering|vagrancy|gambling|"
-    r"public intoxication|curfew|drunk driving|gun seizures?)\b"
-)
 
 
 def unit_findings(study: Study, grid: Grid) -> list[Finding]:
@@ -109,19 +99,37 @@ def holdout_findings(fitted: Events, later: Events) -> list[Finding]:
 
 
 def enforcement_findings(study: Study) -> list[Finding]:
-    """Outcomes that police activity makes are said to be so: declared in the study, or by their name."""
-    outcome = study.outcome
-    words = [outcome.name, outcome.layer, outcome.path, outcome.where, *map(str, outcome.filter.values())]
-    looks = _ENFORCEMENT.search(re.sub(r"[\W_]+", " ", " ".join(filter(None, words)).lower()))
-    if not outcome.enforcement and not looks:
-        return []
-    why = "" if outcome.enforcement else f" (its name, layer or filter says {looks[0]!r})" if looks else ""
-    return [
-        Finding(
-            "enforcement",
-            f"outcome {outcome.name!r}",
-            f"This outcome is made at least in part by enforcement itself{why}: it shows where police acted, not only "
-            "where something happened. A terrain fitted to it can send enforcement back to where it already was. "
-            "Do not read it as a map of offending.",
+    """Outcomes that police activity makes are said to be so: declared in the study, or by their name.
+
+    That is the outcome the terrain is fitted to, and the one that [disparity] compares groups by.
+    """
+    found = []
+    outcome, compared = study.outcome, study.disparity
+    values = map(str, outcome.filter.values())
+    word = made_by_enforcement(outcome.name, outcome.layer, outcome.path, outcome.where, *values)
+    if outcome.enforcement or (word and outcome.enforcement is None):
+        why = "" if outcome.enforcement else f" (its name, layer or filter says {word!r})"
+        found.append(
+            Finding(
+                "enforcement",
+                f"outcome {outcome.name!r}",
+                f"This outcome is made at least in part by enforcement itself{why}: it shows where police acted, not "
+                "only where something happened. A terrain fitted to it can send enforcement back to where it already "
+                "was. Do not read it as a map of offending.",
+            )
         )
-    ]
+    if compared is not None and compared.path is not None:
+        name = compared.outcome or compared.events
+        word = made_by_enforcement(name)
+        if compared.enforcement or (word and compared.enforcement is None):
+            why = "" if compared.enforcement else f" (its name says {word!r})"
+            found.append(
+                Finding(
+                    "disparity-enforcement",
+                    f"disparity, outcome {name!r}",
+                    f"The outcome by which groups are compared is made at least in part by enforcement itself{why}: "
+                    "its rates and ratios hold where police were and whom they chose, besides what they met. Do not "
+                    "read them as rates of offending.",
+                )
+            )
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from rtmdx.errors import FileError, MissingDependencyError, OutputError
 from rtmdx.model import export
 from rtmdx.model.terrain import RiskTerrain
+from rtmdx.runs.sections import Section
 from rtmdx.space.staging import replacing
 
 __all__ = ["RESULT_FILE", "output_folder", "read_summary", "summary", "write_outputs"]
@@ -76,11 +77,16 @@ def output_folder(
 
 
 def write_outputs(
-    terrain: RiskTerrain, folder: Path, *, progress: Callable[[str, int, int], None] | None = None
+    terrain: RiskTerrain,
+    folder: Path,
+    *,
+    sections: Sequence[Section] = (),
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, str]:
     """Write every output of a run into `folder`; return what each file is.
 
-    ``run.json`` is written last: a folder without it is not whole.
+    `sections` of wings above go into the report and into ``run.json``, which is written last: a folder without it is
+    not whole.
     """
     write: dict[str, Callable[[Path], None]] = {
         "terrain.zarr": terrain.to_zarr,
@@ -89,22 +95,22 @@ def write_outputs(
         "posterior.tif": lambda p: terrain.to_geotiff(p, "posterior"),
         "terrain.gpkg": terrain.to_geopackage,
         "tables": lambda p: export.write_tables(terrain, p),
-        "report.html": terrain.report,
+        "report.html": lambda p: terrain.report(p, sections=sections),
     }
     outputs = {k: v for k, v in _OUTPUTS.items() if k != "posterior.tif" or terrain.posterior_risk is not None}
     for i, name in enumerate(outputs):
         if progress is not None:
             progress("outputs", i, len(outputs))
         write[name](folder / name)
-    result = {**summary(terrain), "outputs": outputs}
+    result = {**summary(terrain, sections), "outputs": outputs}
     (folder / RESULT_FILE).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if progress is not None:
         progress("outputs", len(outputs), len(outputs))
     return {**outputs, RESULT_FILE: "this result, machine-readable"}
 
 
-def summary(terrain: RiskTerrain) -> dict[str, Any]:
-    """Return the result as plain data: what ``--json`` prints and ``run.json`` holds."""
+def summary(terrain: RiskTerrain, sections: Sequence[Section] = ()) -> dict[str, Any]:
+    """Return the result as plain data: what ``--json`` prints and ``run.json`` holds, each section under its key."""
     model, grid, cleaning = terrain.model, terrain.grid, terrain.events.cleaning
     kept_by_culling = set(terrain.culling.selected)
     label: dict[str | None, str] = {v.name: v.factor_name for v in terrain.design.variables}
@@ -207,7 +213,7 @@ def summary(terrain: RiskTerrain) -> dict[str, Any]:
             "study": terrain.config,
         }
     )
-    return result
+    return {**result, **{s.key: dict(s.data) for s in sections}}
 
 
 def _require_writers() -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rtmdx.errors import FileError, InputError, StudyError
-from rtmdx.runs.study_disparity import DisparitySpec
+from rtmdx.runs.study_disparity import DisparitySpec, GroupExposureSpec, PopulationMask
 from rtmdx.runs.study_layers import (
     AreaSource,
     BarrierSpec,
@@ -42,10 +42,12 @@ __all__ = [
     "ExposureSpec",
     "FactorSpec",
     "GridSpec",
+    "GroupExposureSpec",
     "HoldoutSpec",
     "ImpedanceSpec",
     "ModelSpec",
     "OutcomeSpec",
+    "PopulationMask",
     "PosteriorSpec",
     "PrioritySpec",
     "ReportSpec",
@@ -116,6 +118,13 @@ class Study(Spec):
         exposure = data.get("exposure")
         if isinstance(exposure, dict) and exposure.get("measure") != "raster":
             out["exposure"] = fill(exposure, "exposure")
+        disparity = data.get("disparity")
+        if isinstance(disparity, dict) and isinstance(disparity.get("exposure"), dict):
+            zones = fill(disparity["exposure"])
+            mask = zones.get("mask")
+            if isinstance(mask, dict | list | tuple):
+                zones = {**zones, "mask": fill(mask) if isinstance(mask, dict) else [fill(m) for m in mask]}
+            out["disparity"] = {**disparity, "exposure": zones}
         model = data.get("model")
         if isinstance(model, dict) and "districts" in model:
             out["model"] = {**model, "districts": fill(model["districts"], "districts")}
@@ -234,6 +243,7 @@ class Study(Spec):
         """16 hex digits of the SHA-256 of what matters to the result."""
         data = self.model_dump(mode="json", exclude={"name", "path", "report", "disparity", "priority"})
         data["outcome"].pop("name")
+        data["outcome"]["enforcement"] = bool(data["outcome"]["enforcement"])  # unsaid was False once
         for factor in data["factors"]:
             factor.pop("label")
             if not factor["force"]:  # so that studies without it keep their id

@@ -120,8 +120,9 @@ class OutcomeSpec(Source):
 
     name: str = "events"
     """What the events are, for the report."""
-    enforcement: bool = False
-    """True when police activity makes the outcome (stops, drug arrests): the result then carries a warning."""
+    enforcement: bool | None = None
+    """Whether police activity makes the outcome (stops, drug arrests): the result then carries a warning. By its name
+    if not said."""
 
 
 class HoldoutSpec(Spec):
