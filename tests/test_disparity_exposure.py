@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rtmdx.disparity.exposure_results import ExposureIndex, ExposureRatio, ExposureResult, TopShare
 from rtmdx.disparity.group_exposure import exposure
-from rtmdx.errors import Cancelled, InputError
+from rtmdx.errors import Cancelled, InputError, MemoryLimitError
 from worked_examples import example
 
 
@@ -91,6 +91,28 @@ def test_many_cells_beside_pandas(levels: int | None, n_groups: int) -> None:
     found = exposure(risk, {f"g{g}": p for g, p in enumerate(people)}, top=(0.03,), threads=2)
     k = round(0.03 * found.n_cells)
     close(found, risk, people, k)
+
+
+@pytest.mark.parametrize("levels", [4090, 4097, 5000])
+def test_as_many_risks_as_a_table_takes_and_more(levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    risk = rng.permutation(np.resize(np.arange(1.0, levels + 1), 30_000))
+    people = rng.gamma(0.3, size=(3, risk.size))
+    for top in (0.001, 0.25):
+        found = exposure(risk, dict(zip("abc", people, strict=True)), top=(top,), threads=2)
+        close(found, risk, people, round(top * found.n_cells))
+
+
+def test_memory_is_asked_for_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    risk, people = rng.random(400_000), {f"g{i}": rng.random(400_000) for i in range(20)}
+    monkeypatch.setattr("rtmdx.disparity.exposure_figures.available_memory", lambda: 1e6)
+    told = "exposure of 20 groups over 400000 cells needs 68 MB; 1 MB may be used"
+    with pytest.raises(MemoryLimitError, match=told):
+        exposure(risk, people)
+    assert exposure(np.round(risk, 1), people, top=()).n_cells == 400_000  # few risks need no list to sort
+    with pytest.raises(MemoryLimitError, match="may be used"):
+        exposure(np.round(risk, 1), people)  # but the cells among which the top has to choose
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,6 +17,7 @@ from rtmdx.disparity.standardise import mantel_haenszel
 from rtmdx.errors import InputError
 
 A, NA = np.array([12, 30, 9, 4]), np.array([1000.0, 900.0, 800.0, 350.0])
+STRATUM = st.tuples(st.integers(1, 60), st.integers(50, 900), st.integers(1, 60), st.integers(50, 900))
 B, NB = np.array([5, 20, 3, 6]), np.array([1100.0, 1300.0, 700.0, 500.0])
 
 
@@ -24,9 +25,7 @@ def test_breslow_day_is_that_of_statsmodels() -> None:
     """An odds ratio of rare events is a ratio of rates."""
     tables = pytest.importorskip("statsmodels.stats.contingency_tables")
     n, m = NA * 1e7, NB * 1e7
-    both = tables.StratifiedTable(
-        [np.array([[x, k - x], [y, j - y]]) for x, k, y, j in zip(A, n, B, m, strict=True)]
-    )
+    both = tables.StratifiedTable([np.array([[x, k - x], [y, j - y]]) for x, k, y, j in zip(A, n, B, m, strict=True)])
     expected = both.test_equal_odds(adjust=True)
     found = heterogeneity(A, n, B, m)
     assert found.statistic == pytest.approx(expected.statistic, rel=1e-5)
@@ -83,8 +82,7 @@ def test_p_values_are_even_where_strata_agree(method: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(50, 900), st.integers(1, 60), st.integers(50, 900)), min_size=2,
-                max_size=7), st.floats(0.01, 100))  # fmt: skip
+@given(st.lists(STRATUM, min_size=2, max_size=7), st.floats(0.01, 100))
 def test_units_order_and_sides_change_nothing(strata: list[tuple[int, int, int, int]], unit: float) -> None:
     a, n, b, m = (np.array(v, float) for v in zip(*strata, strict=True))
     for method in ("breslow-day", "likelihood-ratio", "cochran-q"):

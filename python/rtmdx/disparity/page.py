@@ -110,7 +110,9 @@ def _exposure(found: ExposureResult) -> Sequence[str]:
         _table(head, rows),
         concentration_chart(found),
         '<p class="caption">A curve below the straight line: the group lives at higher risks than everyone does.</p>',
-        _list([*found.ratios.sentences(), *found.top.sentences(), *found.indices.sentences()]),
+        _list(found.ratios.sentences()),
+        "<details><summary>Shares of the riskiest cells and indices, in words</summary>"
+        f"{_list([*found.means.sentences(), *found.top.sentences(), *found.indices.sentences()])}</details>",
         _list(notes) if notes else "",
     )
 
