@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from rtmdx.disparity.commands import add_disparity
 from rtmdx.errors import InputError, RtmdxError
 from rtmdx.priority.commands import add_priority
 from rtmdx.sweep.commands import Tools, add_sweep
@@ -143,14 +144,14 @@ def run(
 ) -> None:
     """Run a study: from layers to a risk terrain, its outputs and its report, with its [disparity] if it has one."""
     with _session(quiet, as_json) as progress:
-        from rtmdx.disparity.assessment import begin
+        from rtmdx.disparity.assessment import begin, data_folder
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
         from rtmdx.runs.run import fit, load
 
         loaded, folder = _load(study, data, changes)
         limit = _limit(memory_limit)
         with output_folder(out, overwrite=overwrite) as staging:
-            begun = begin(loaded, data=_disparity_folder(loaded, study, folder)) if loaded.disparity else None
+            begun = begin(loaded, data=data_folder(loaded, study, folder)) if loaded.disparity else None
             inputs, estimate = load(loaded, data=folder, memory_limit=limit, progress=progress)
             progress.say(f"Estimate: {estimate}")
             terrain = fit(loaded, inputs, threads=threads, progress=progress)
@@ -235,9 +236,9 @@ def check(
             progress=progress,
         )
         if loaded.disparity is not None:
-            from rtmdx.disparity.assessment import begin
+            from rtmdx.disparity.assessment import begin, data_folder
 
-            begin(loaded, data=_disparity_folder(loaded, study, _data_folder(loaded, study, data)))
+            begin(loaded, data=data_folder(loaded, study, _data_folder(loaded, study, data)))
         if as_json:
             _print_json(
                 {
@@ -253,46 +254,6 @@ def check(
             )
         elif not quiet:
             print_check(Console(), loaded, inputs, estimate)
-
-
-@app.command()
-def disparity(
-    study: Annotated[Path, typer.Argument(help="Study file (TOML) with a [disparity] section.", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to make for disparity.json and disparity.html; must not exist.")
-    ] = None,
-    data: Data = None,
-    changes: Set = None,
-    threads: Threads = None,
-    memory_limit: MemoryLimit = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Compare groups: rates, ratios crude and adjusted, under every denominator, and exposure to the terrain.
-
-    With [disparity.exposure] the study's terrain is made first.
-    """
-    with _session(quiet, as_json) as progress:
-        from rtmdx.disparity.assessment import begin, write_assessment
-        from rtmdx.runs.run import fit, load
-
-        loaded, folder = _load(study, data, changes)
-        begun = begin(loaded, data=_disparity_folder(loaded, study, folder))
-        terrain = None
-        if begun.residents is not None:
-            inputs, _ = load(loaded, data=folder, memory_limit=_limit(memory_limit), progress=progress)
-            terrain = fit(loaded, inputs, model_only=True, threads=threads, progress=progress)
-        found = begun.finish(terrain, threads=threads)
-        written = write_assessment(found, out) if out is not None else {}
-        if as_json:
-            _print_json(found.to_dict())
-        elif not quiet:
-            from rtmdx.disparity.terminal import print_assessment
-
-            console = Console()
-            print_assessment(console, found)
-            if out is not None:
-                _print_written(console, out, written)
 
 
 @app.command()
@@ -434,13 +395,6 @@ def _data_folder(study: Study, path: Path, data: Path | None) -> Path:
     return data or own
 
 
-def _disparity_folder(study: Study, path: Path, data: Path) -> Path:
-    """Where [disparity]'s files are: the study's own folder where its table is there, else that of the layers."""
-    own = path.absolute().parent
-    table = study.disparity.path if study.disparity is not None else None
-    return own if table is not None and not (data / table).exists() and (own / table).exists() else data
-
-
 def _parse_changes(changes: list[str] | None) -> dict[str, Any]:
     return dict(_parse_change(c) for c in changes or [])
 
@@ -474,6 +428,7 @@ def _print_written(console: Console, out: Path, written: dict[str, str]) -> None
 
 
 _TOOLS = Tools(_session, _parse_changes, _limit, _data_folder, _print_json, _print_written)
+add_disparity(app, _TOOLS)
 add_sweep(app, _TOOLS)
 add_priority(app, _TOOLS)
 

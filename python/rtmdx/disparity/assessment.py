@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rtmdx.runs.study import Study
     from rtmdx.runs.study_disparity import DisparitySpec
 
-__all__ = ["Assessment", "Begun", "assess", "begin", "read_table", "write_assessment"]
+__all__ = ["Assessment", "Begun", "assess", "begin", "data_folder", "read_table", "write_assessment"]
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,13 @@ def _curve(found: ExposureResult) -> list[dict[str, Any]]:
         columns = {c: [None if v != v else float(v) for v in keep[c]] for c in keep.columns if c != "group"}
         out.append({"group": name, **columns})
     return out
+
+
+def data_folder(study: Study, path: Path, data: Path) -> Path:
+    """Where [disparity]'s files are: `data`, but the study file's own folder where only there its table is."""
+    own, spec = path.absolute().parent, study.disparity
+    table = None if spec is None else spec.path
+    return own if table is not None and not (data / table).exists() and (own / table).exists() else data
 
 
 def write_assessment(found: Assessment, out: str | os.PathLike[str]) -> dict[str, str]:
