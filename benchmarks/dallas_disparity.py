@@ -119,6 +119,11 @@ def main() -> None:
             ]
         )
         print(found[found["way"] == "poisson regression"][["period", "group", "explained", "left_out"]])
+    for columns in (("poverty_fifth",), ("year",), ("year", "poverty_fifth")):
+        tests = compare(
+            _summed(table, columns), reference="White", strata=columns, outcome="use of force"
+        ).heterogeneity
+        print(*(f"{' x '.join(columns)}: {h.sentence()}" for h in tests), sep="\n")
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,6 +27,7 @@ from rtmdx.errors import InputError
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.runs.findings import enforcement_findings
 from rtmdx.runs.study import Study
+from rtmdx.space.layers import Finding
 
 EXPOSURE = {
     "layer": "tracts",
@@ -215,6 +217,15 @@ def test_simulation_and_dasymetric_allocation_by_option(tmp_path: Path, terrain:
     assert mean.method == "census margins and model coefficients, 20 simulations"
     assert mean.allocation == "dasymetric"
     assert mean.low < mean.estimate < mean.high
+
+
+def test_exposure_to_a_terrain_of_police_activity_says_so(city: Path, terrain: RiskTerrain, found: Assessment) -> None:
+    said = "exposure to it is exposure to where police acted"
+    assert not any(said in s for s in found.sentences())
+    made = replace(terrain, findings=(Finding("enforcement", "outcome 'stops'", "made by enforcement"),))
+    told = assess(Study.from_toml(city / "study.toml"), data=city, terrain=made)
+    assert sum(said in s for s in told.sentences()) == 1
+    assert said in told.to_html()
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class Assessment:
             "schema_version": 1,
             "status": "ok",
             "name": self.name,
-            "outcome": self.outcome,
+            "outcome": None if table is None else self.outcome,
             "rates": [] if table is None else table.rates.to_dict(),
             "ratios": [] if table is None else table.ratios.to_dict(),
             "heterogeneity": [h.to_dict() for h in self.heterogeneity],

@@ -120,7 +120,8 @@ def heterogeneity(
         Exposures.
     method : {"breslow-day", "likelihood-ratio", "cochran-q"}
         Breslow and Day's test and the likelihood ratio take strata with no events of one group; Cochran's Q leaves them
-        out. All three are large-sample tests: with fewer than about five events a stratum they are rough.
+        out. All three are large-sample tests: with fewer than about five events a stratum they are rough. They take
+        events for independent: where these come in clusters, p values are too small.
     group, reference : str
         For the sentence.
 

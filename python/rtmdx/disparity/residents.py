@@ -134,7 +134,13 @@ def expose(
         terrain, people, reference=spec.exposure_reference, top=own.top, measure=own.measure, margins=margins,
         model_draws=own.model_draws, draws=own.draws, level=spec.level, seed=seed, threads=threads, cancel=cancel,
     )  # fmt: skip
-    return replace(found, notes=(*residents.notes, *found.notes))
+    notes = [*residents.notes, *found.notes]
+    if any(f.code == "enforcement" for f in terrain.findings):
+        notes.append(
+            "The terrain is of an outcome that enforcement itself makes at least in part: exposure to it is exposure "
+            "to where police acted, not to offending."
+        )
+    return replace(found, notes=tuple(notes))
 
 
 def _polygons(source: Source, reader: LayerReader, what: str) -> tuple[gpd.GeoDataFrame, int]:
