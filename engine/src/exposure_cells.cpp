@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <numeric>
 #include <string>
 
 #include "rtmdx/clones.hpp"
@@ -36,14 +38,19 @@ struct Split {
   double least, rest;
 };
 
-// Sums of the k least of n values, and of the others. A sample tells a window that the k-th value is likely to be in, so
-// that few are sorted about it.
-Split split(const double* values, std::int64_t n, std::int64_t k, std::vector<double>& window) {
-  constexpr std::int64_t sampled = 1024, margin = 64;
+// Sums of the k least of n values, and of the others; the values are reordered.
+Split split_sorted(double* first, double* last, std::int64_t k) {
   Split out{0.0, 0.0};
-  window.resize(static_cast<std::size_t>(n));
-  auto first = window.begin(), last = window.end();
-  bool narrow = false;
+  std::nth_element(first, first + k, last);
+  for (const double* v = first; v != first + k; ++v) out.least += *v;
+  for (const double* v = first + k; v != last; ++v) out.rest += *v;
+  return out;
+}
+
+// The same without a change. A sample tells a window that the k-th value is likely to be in, so that few are looked at
+// in order.
+Split split(const double* values, std::int64_t n, std::int64_t k) {
+  constexpr std::int64_t sampled = 1024, margin = 64;
   if (n > 16 * sampled) {
     std::vector<double> sample;
     for (std::int64_t i = 0; i < sampled; ++i) sample.push_back(values[i * (n / sampled)]);
@@ -53,31 +60,29 @@ Split split(const double* values, std::int64_t n, std::int64_t k, std::vector<do
     const double high = at + margin >= sampled ? std::numeric_limits<double>::infinity()
                                                : sample[static_cast<std::size_t>(at + margin)];
     double below[strip] = {}, above[strip] = {}, count[strip] = {};
-    for (std::int64_t i = 0; i < n; i += strip) {
-      add_outside(values + i, std::min(strip, n - i), low, high, below, above, count);
+    const std::int64_t room = n / 4;
+    const std::unique_ptr<double[]> window(new double[static_cast<std::size_t>(room)]);
+    std::int64_t inside = 0, seen = 0;
+    for (; seen < n && inside + strip <= room; seen += strip) {
+      const std::int64_t m = std::min(strip, n - seen);
+      const double* v = values + seen;
+      add_outside(v, m, low, high, below, above, count);
+      for (std::int64_t i = 0; i < m; ++i) {
+        window[static_cast<std::size_t>(inside)] = v[i];
+        inside += static_cast<std::int64_t>(v[i] >= low) & static_cast<std::int64_t>(v[i] <= high);
+      }
     }
-    std::size_t inside = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      window[inside] = values[i];
-      inside += static_cast<std::size_t>(values[i] >= low) & static_cast<std::size_t>(values[i] <= high);
-    }
-    double lower = 0.0;
-    for (const double c : count) lower += c;
-    const std::int64_t left = k - static_cast<std::int64_t>(lower);
-    if (left >= 0 && left <= static_cast<std::int64_t>(inside)) {
-      for (const double v : below) out.least += v;
-      for (const double v : above) out.rest += v;
-      last = first + static_cast<std::ptrdiff_t>(inside);
-      k = left;
-      narrow = true;
+    const std::int64_t left = k - static_cast<std::int64_t>(std::accumulate(count, count + strip, 0.0));
+    if (seen >= n && left >= 0 && left <= inside) {
+      Split out = split_sorted(window.get(), window.get() + inside, left);
+      out.least += std::accumulate(below, below + strip, 0.0);
+      out.rest += std::accumulate(above, above + strip, 0.0);
+      return out;
     }
   }
-  if (!narrow) std::copy(values, values + n, first);
-  const auto middle = first + static_cast<std::ptrdiff_t>(k);
-  std::nth_element(first, middle, last);
-  for (auto v = first; v != middle; ++v) out.least += *v;
-  for (auto v = middle; v != last; ++v) out.rest += *v;
-  return out;
+  const std::unique_ptr<double[]> all(new double[static_cast<std::size_t>(n)]);
+  std::copy(values, values + n, all.get());
+  return split_sorted(all.get(), all.get() + n, k);
 }
 
 }  // namespace
@@ -94,14 +99,13 @@ void bound_ties(std::vector<TopCells>& top, const std::vector<TiedCells>& tied, 
     const TiedCells& from = tied[block / groups];
     const std::size_t g = block % groups;
     const double* values = from.residents.get() + static_cast<std::int64_t>(g) * from.n;
-    std::vector<double> window;
     for (TopCells& t : top) {
       if (!is_open(t) || t.threshold != from.risk) continue;
       const std::int64_t taken = t.cells - t.above;
       poll();
-      t.least[g] += split(values, from.n, taken, window).least;
+      t.least[g] += split(values, from.n, taken).least;
       poll();
-      t.most[g] += split(values, from.n, from.n - taken, window).rest;
+      t.most[g] += split(values, from.n, from.n - taken).rest;
     }
   });
 }

@@ -75,6 +75,7 @@ struct Chunk {
   std::vector<std::uint16_t> place;  // of its values among those of all chunks
   Columns<W> total{}, missing{}, unlike_rest{}, unlike_other{};
   std::vector<std::uint16_t> slot;   // of its values among those whose cells are kept, no_code for the others
+  std::vector<std::uint16_t> kept;   // its values whose cells are kept
   std::vector<std::int64_t> next;    // where the next cell of each slot goes
   bool valid = true, gaps = false;
 };
@@ -83,6 +84,11 @@ struct Chunk {
 RTMDX_CLONES
 void add_to(const double* p, std::int64_t n, double* sum) {
   for (std::int64_t i = 0; i < n; ++i) sum[i] += p[i];
+}
+
+RTMDX_CLONES
+void add_two(const double* p, const double* q, std::int64_t n, double* sum) {
+  for (std::int64_t i = 0; i < n; ++i) sum[i] += p[i] + q[i];
 }
 
 // n is up to `rows` strips, one after another.
@@ -115,14 +121,36 @@ void scale(const double* p, std::int64_t n, double by, double* out) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = p[i] * by;
 }
 
-// How unlike a group's distribution is to everyone else's, and to another group's.
+constexpr std::int64_t pair = 2 * strip;
+
+// How unlike a group's distribution is to everyone else's, and to another group's; up to two strips.
 RTMDX_CLONES
 void add_unlike(const double* p, const double* all, const double* other, std::int64_t n, double own, double rest,
                 double* to_rest, double* to_other) {
+  if (n == pair) {
+    for (std::int64_t i = 0; i < strip; ++i) {
+      const std::int64_t j = i + strip;
+      const double a = p[i] * own, b = p[j] * own;
+      to_rest[i] += std::fabs(a - (all[i] - p[i]) * rest) + std::fabs(b - (all[j] - p[j]) * rest);
+      to_other[i] += std::fabs(a - other[i]) + std::fabs(b - other[j]);
+    }
+    return;
+  }
   for (std::int64_t i = 0; i < n; ++i) {
     const double mine = p[i] * own;
-    to_rest[i] += std::fabs(mine - (all[i] - p[i]) * rest);
-    to_other[i] += std::fabs(mine - other[i]);
+    to_rest[i % strip] += std::fabs(mine - (all[i] - p[i]) * rest);
+    to_other[i % strip] += std::fabs(mine - other[i]);
+  }
+}
+
+// Which cells have one of the codes: all bits of `hit`.
+RTMDX_CLONES
+void mark(const std::uint16_t* code, std::int64_t n, const std::uint16_t* wanted, std::size_t n_wanted,
+          std::uint16_t* hit) {
+  for (std::int64_t i = 0; i < n; ++i) hit[i] = code[i] == wanted[0] ? 0xffff : 0;
+  for (std::size_t w = 1; w < n_wanted; ++w) {
+    const std::uint16_t c = wanted[w];
+    for (std::int64_t i = 0; i < n; ++i) hit[i] = static_cast<std::uint16_t>(hit[i] | (code[i] == c ? 0xffff : 0));
   }
 }
 
@@ -228,38 +256,43 @@ void sum_cells(const GroupCells& cells, std::int64_t first, std::int64_t last, c
   PacedPoll paced(poll);
   std::vector<double> sums((chunk.values.size() + 1) * W, 0.0);  // the last for cells without a risk
   const auto none = static_cast<std::uint16_t>(chunk.values.size());
-  std::vector<double> known(chunk.gaps ? n_groups * static_cast<Size>(strip) : 0);
-  std::uint16_t known_code[strip];
+  std::vector<double> known(chunk.gaps ? n_groups * static_cast<Size>(pair) : 0);
+  std::uint16_t known_code[pair], hit[pair];
   std::vector<double> unlike(2 * n_groups * strip, 0.0);
-  double all[strip], other[strip];
+  double all[pair], other[pair];
   const double* p[most_groups];
-  for (std::int64_t at = first; at < last; at += strip) {
-    const std::int64_t n = std::min(strip, last - at);
+  for (std::int64_t at = first; at < last; at += pair) {
+    const std::int64_t n = std::min(pair, last - at);
     const std::uint16_t* here = code + at;
     for (Size g = 0; g < n_groups; ++g) p[g] = cells.residents[g] + at;
     if (chunk.gaps) {  // nobody lives in a cell without a risk
       for (std::int64_t i = 0; i < n; ++i) known_code[i] = here[i] == no_code ? none : here[i];
       for (Size g = 0; g < n_groups; ++g) {
-        double* column = known.data() + g * static_cast<Size>(strip);
+        double* column = known.data() + g * static_cast<Size>(pair);
         for (std::int64_t i = 0; i < n; ++i) column[i] = here[i] == no_code ? 0.0 : p[g][i];
         p[g] = column;
       }
       here = known_code;
     }
     add_rows<W>(cells.n_groups(), p, here, n, sums.data());
-    std::int64_t found[strip];
-    std::int64_t n_found = 0;
-    for (std::int64_t i = 0; !tied.empty() && i < n; ++i) {
-      found[n_found] = i;
-      n_found += chunk.slot[here[i]] != no_code ? 1 : 0;
-    }
-    for (std::int64_t f = 0; f < n_found; ++f) {
-      const Size slot = chunk.slot[here[found[f]]];
-      double* to = tied[slot].residents.get() + chunk.next[slot]++;
-      for (Size g = 0; g < n_groups; ++g) to[static_cast<std::int64_t>(g) * tied[slot].n] = p[g][found[f]];
+    if (!chunk.kept.empty()) {
+      mark(here, n, chunk.kept.data(), chunk.kept.size(), hit);
+      std::fill(hit + n, hit + (n + 3) / 4 * 4, std::uint16_t{0});
+      for (std::int64_t four = 0; four < n; four += 4) {
+        std::uint64_t any;
+        std::memcpy(&any, hit + four, sizeof any);
+        if (any == 0) continue;
+        for (std::int64_t i = four; i < four + 4; ++i) {
+          if (hit[i] == 0) continue;
+          const Size slot = chunk.slot[here[i]];
+          double* to = tied[slot].residents.get() + chunk.next[slot]++;
+          for (Size g = 0; g < n_groups; ++g) to[static_cast<std::int64_t>(g) * tied[slot].n] = p[g][i];
+        }
+      }
     }
     std::fill(all, all + n, 0.0);
-    for (Size g = 0; g < n_groups; ++g) add_to(p[g], n, all);
+    for (Size g = 0; g + 1 < n_groups; g += 2) add_two(p[g], p[g + 1], n, all);
+    if (n_groups % 2 != 0) add_to(p[n_groups - 1], n, all);
     scale(p[other_group], n, scales.own[other_group], other);
     for (Size g = 0; g < n_groups; ++g) {
       double* to = unlike.data() + 2 * g * strip;
@@ -350,6 +383,7 @@ bool few_risks(const GroupCells& cells, const ExposureQuestion& question, const 
       const auto s = static_cast<Size>(std::find(open.begin(), open.end(), Size{chunk.place[v]}) - open.begin());
       if (s == open.size()) continue;
       chunk.slot[v] = static_cast<std::uint16_t>(s);
+      chunk.kept.push_back(static_cast<std::uint16_t>(v));
       next[s] += chunk.cells[v];
     }
   }
