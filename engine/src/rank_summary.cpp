@@ -7,13 +7,15 @@
 #include "rtmdx/parallel.hpp"
 #include "rtmdx/scenario_ranks.hpp"
 
-// Cells are taken a block at a time: their ranks are brought together, a row per cell, and each row is summed up and
-// searched for its quantiles in cache.
+// Cells are taken a block at a time. Neighbours whose numbers agree in every scenario, as is common where terrains are
+// made of the same features, are worked out once. The ranks of the others are brought together, a row per cell, and each
+// row is summed up and searched for its quantiles in cache.
 
 namespace rtmdx {
 namespace {
 
-constexpr std::size_t block_cells = 32;
+constexpr std::size_t block_cells = 512;
+constexpr std::size_t gathered = 32;  // rows held at a time
 constexpr std::size_t bins = 512;
 
 struct Sums {
@@ -101,22 +103,103 @@ class Order {
   std::vector<std::uint32_t> members_;
 };
 
-void gather(const RankRows& rows, std::size_t from, std::size_t to, std::size_t stride, std::uint32_t* out) {
+template <class Number>
+RTMDX_CLONES void note_changes(const Number* row, std::size_t cells, std::uint8_t* differs) {
+  for (std::size_t c = 1; c < cells; ++c) differs[c] |= row[c] != row[c - 1] ? 1U : 0U;
+}
+
+// Which cells of a block differ from the one before; the first counts as one.
+void find_changes(const RankRows& rows, std::size_t from, std::size_t cells, std::uint8_t* differs) {
+  std::fill(differs, differs + cells, std::uint8_t{0});
+  differs[0] = 1;
   for (std::size_t s = 0; s < rows.scenarios; ++s) {
     const std::uint8_t* row = rows.bytes + rows.at[s];
-    const std::uint32_t* table = rows.table + rows.table_at[s];
-    std::uint32_t* to_cell = out + s;
     if (rows.width[s] == 1) {
-      for (std::size_t c = from; c < to; ++c, to_cell += stride) *to_cell = table[row[c]];
+      note_changes(row + from, cells, differs);
     } else if (rows.width[s] == 2) {
-      const auto* wide = reinterpret_cast<const std::uint16_t*>(row);
-      for (std::size_t c = from; c < to; ++c, to_cell += stride) *to_cell = table[wide[c]];
+      note_changes(reinterpret_cast<const std::uint16_t*>(row) + from, cells, differs);
     } else {
-      const auto* whole = reinterpret_cast<const std::uint32_t*>(row);
-      for (std::size_t c = from; c < to; ++c, to_cell += stride) *to_cell = whole[c];
+      note_changes(reinterpret_cast<const std::uint32_t*>(row) + from, cells, differs);
     }
   }
 }
+
+void gather(const RankRows& rows, const std::size_t* cells, std::size_t n, std::size_t stride, std::uint32_t* out) {
+  for (std::size_t s = 0; s < rows.scenarios; ++s) {
+    const std::uint8_t* row = rows.bytes + rows.at[s];
+    const std::uint32_t* table = rows.table + rows.table_at[s];
+    std::uint32_t* to = out + s;
+    if (rows.width[s] == 1) {
+      for (std::size_t i = 0; i < n; ++i, to += stride) *to = table[row[cells[i]]];
+    } else if (rows.width[s] == 2) {
+      const auto* wide = reinterpret_cast<const std::uint16_t*>(row);
+      for (std::size_t i = 0; i < n; ++i, to += stride) *to = table[wide[cells[i]]];
+    } else {
+      const auto* whole = reinterpret_cast<const std::uint32_t*>(row);
+      for (std::size_t i = 0; i < n; ++i, to += stride) *to = whole[cells[i]];
+    }
+  }
+}
+
+class Summary {
+ public:
+  Summary(const RankRows& rows, std::size_t cells, const double* q, std::size_t n_q, const RankFigures& f)
+      : rows_(rows), cells_(cells), q_(q), n_q_(n_q), f_(f), whole_(rows.scenarios) {
+    for (std::size_t s = 0; s < rows.scenarios; ++s) whole_[s] = rows.share[s] >= 1.0 ? 1U : 0U;
+  }
+
+  void one(const std::uint32_t* own, std::size_t c, Order& order) const {
+    const std::size_t n = rows_.scenarios;
+    const Sums sums = sums_of(own, rows_.edge, whole_.data(), n);
+    f_.ranked[c] = static_cast<std::int32_t>(sums.ranked);
+    if (sums.ranked == 0) {
+      constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+      f_.lowest[c] = f_.highest[c] = f_.mean[c] = f_.sd[c] = nan;
+      f_.certain[c] = f_.expected[c] = f_.possible[c] = 0.0;
+      for (std::size_t i = 0; i < n_q_; ++i) f_.quantile[i * cells_ + c] = nan;
+      return;
+    }
+    const auto m = static_cast<double>(sums.ranked);
+    const double mean = static_cast<double>(sums.ranks) / m;
+    f_.lowest[c] = 0.5 * static_cast<double>(sums.least);
+    f_.highest[c] = 0.5 * static_cast<double>(sums.most);
+    f_.mean[c] = 0.5 * mean;
+    f_.sd[c] = sums.ranked > 1 ? 0.5 * std::sqrt(squares_of(own, n, mean) / (m - 1.0))
+                               : std::numeric_limits<double>::quiet_NaN();
+    double expected = static_cast<double>(sums.certain);
+    if (sums.possible > sums.certain) {
+      for (std::size_t s = 0; s < n; ++s) {
+        if (own[s] == rows_.edge[s] && whole_[s] == 0U) expected += rows_.share[s];
+      }
+    }
+    f_.certain[c] = static_cast<double>(sums.certain);
+    f_.expected[c] = expected;
+    f_.possible[c] = static_cast<double>(sums.possible);
+    order.lay(own, n, sums);
+    for (std::size_t i = 0; i < n_q_; ++i) {
+      const double at = (m - 1.0) * q_[i];
+      const double low = std::floor(at);
+      const auto first = static_cast<std::size_t>(low);
+      const double below = order(first);
+      const double next = at > low ? order(first + 1) : below;
+      f_.quantile[i * cells_ + c] = 0.5 * (below + (at - low) * (next - below));
+    }
+  }
+
+  void copy(std::size_t from, std::size_t to) const {
+    f_.ranked[to] = f_.ranked[from];
+    for (double* row : {f_.lowest, f_.highest, f_.mean, f_.sd, f_.certain, f_.expected, f_.possible}) row[to] = row[from];
+    for (std::size_t i = 0; i < n_q_; ++i) f_.quantile[i * cells_ + to] = f_.quantile[i * cells_ + from];
+  }
+
+ private:
+  const RankRows& rows_;
+  std::size_t cells_;
+  const double* q_;
+  std::size_t n_q_;
+  const RankFigures& f_;
+  std::vector<std::uint32_t> whole_;
+};
 
 }  // namespace
 
@@ -124,50 +207,29 @@ void summarise_ranks(const RankRows& rows, std::size_t cells, const double* q, s
                      const Run& run) {
   const std::size_t n = rows.scenarios;
   const std::size_t stride = n + 16 + (n % 2);  // not a power of two: rows would share cache sets
-  std::vector<std::uint32_t> whole(n);
-  for (std::size_t s = 0; s < n; ++s) whole[s] = rows.share[s] >= 1.0 ? 1U : 0U;
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  const Summary summary(rows, cells, q, n_q, f);
   parallel_for((cells + block_cells - 1) / block_cells, run, [&](std::size_t block, Poll& asks) {
     PacedPoll poll(asks);
-    std::vector<std::uint32_t> ranks(stride * block_cells);
+    std::vector<std::uint32_t> ranks(stride * gathered);
     Order order;
-    const std::size_t from = block * block_cells, to = std::min(cells, from + block_cells);
-    gather(rows, from, to, stride, ranks.data());
-    for (std::size_t c = from; c < to; ++c) {
-      const std::uint32_t* own = ranks.data() + (c - from) * stride;
-      const Sums sums = sums_of(own, rows.edge, whole.data(), n);
-      poll(n * 8);
-      f.ranked[c] = static_cast<std::int32_t>(sums.ranked);
-      if (sums.ranked == 0) {
-        f.lowest[c] = f.highest[c] = f.mean[c] = f.sd[c] = nan;
-        f.certain[c] = f.expected[c] = f.possible[c] = 0.0;
-        for (std::size_t i = 0; i < n_q; ++i) f.quantile[i * cells + c] = nan;
-        continue;
+    const std::size_t from = block * block_cells, size = std::min(cells - from, block_cells);
+    std::uint8_t differs[block_cells];
+    find_changes(rows, from, size, differs);
+    poll(n * size / 16);
+    std::size_t some[gathered];
+    for (std::size_t c = 0; c < size;) {
+      std::size_t found = 0;
+      for (; c < size && found < gathered; ++c) {
+        if (differs[c] != 0) some[found++] = from + c;
       }
-      const auto m = static_cast<double>(sums.ranked);
-      const double mean = static_cast<double>(sums.ranks) / m;
-      f.lowest[c] = 0.5 * static_cast<double>(sums.least);
-      f.highest[c] = 0.5 * static_cast<double>(sums.most);
-      f.mean[c] = 0.5 * mean;
-      f.sd[c] = sums.ranked > 1 ? 0.5 * std::sqrt(squares_of(own, n, mean) / (m - 1.0)) : nan;
-      double expected = static_cast<double>(sums.certain);
-      if (sums.possible > sums.certain) {
-        for (std::size_t s = 0; s < n; ++s) {
-          if (own[s] == rows.edge[s] && whole[s] == 0U) expected += rows.share[s];
-        }
+      gather(rows, some, found, stride, ranks.data());
+      for (std::size_t i = 0; i < found; ++i) {
+        summary.one(ranks.data() + i * stride, some[i], order);
+        poll(n * 8);
       }
-      f.certain[c] = static_cast<double>(sums.certain);
-      f.expected[c] = expected;
-      f.possible[c] = static_cast<double>(sums.possible);
-      order.lay(own, n, sums);
-      for (std::size_t i = 0; i < n_q; ++i) {
-        const double at = (m - 1.0) * q[i];
-        const double low = std::floor(at);
-        const auto first = static_cast<std::size_t>(low);
-        const double below = order(first);
-        const double next = at > low ? order(first + 1) : below;
-        f.quantile[i * cells + c] = 0.5 * (below + (at - low) * (next - below));
-      }
+    }
+    for (std::size_t c = 1; c < size; ++c) {
+      if (differs[c] == 0) summary.copy(from + c - 1, from + c);
     }
   });
 }
