@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rtmdx.priority.pmedian import DistrictPlan, districts
     from rtmdx.priority.prioritization import Capture, Prioritization
     from rtmdx.priority.ranking import Ranking, Tier, Top, rank
+    from rtmdx.priority.scenario_result import RankStability
+    from rtmdx.priority.scenarios import stability
     from rtmdx.priority.selection import Selection, select
 
 _HOMES = {
@@ -27,6 +29,7 @@ _HOMES = {
     "Frontier": "frontier",
     "MinSet": "covering",
     "Prioritization": "prioritization",
+    "RankStability": "scenario_result",
     "Ranking": "ranking",
     "Selection": "selection",
     "Tier": "ranking",
@@ -42,6 +45,7 @@ _HOMES = {
     "select": "selection",
     "siting_objective": "frontier",
     "what_if": "edited",
+    "stability": "scenarios",
 }
 
 __all__ = [
@@ -54,6 +58,7 @@ __all__ = [
     "Frontier",
     "MinSet",
     "Prioritization",
+    "RankStability",
     "Ranking",
     "Selection",
     "Tier",
@@ -69,6 +74,7 @@ __all__ = [
     "select",
     "siting_objective",
     "what_if",
+    "stability",
 ]
 
 
