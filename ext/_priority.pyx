@@ -93,13 +93,13 @@ cdef extern from "rtmdx/scenario_ranks.hpp" namespace "rtmdx" nogil:
         const float* score, size_t cells, size_t most, uint16_t* number, float* level, int64_t* count, const uint8_t* stop
     ) except +
     int64_t float_ranks "rtmdx::twice_mean_ranks<float>"(
-        const float* score, size_t cells, int64_t k, uint32_t* twice, Edge& edge, const uint8_t* stop
+        const float* score, size_t cells, int64_t k, uint32_t* twice, void* work, Edge& edge, const uint8_t* stop
     ) except +
     int64_t double_levels "rtmdx::score_levels<double>"(
         const double* score, size_t cells, size_t most, uint16_t* number, double* level, int64_t* count, const uint8_t* stop
     ) except +
     int64_t double_ranks "rtmdx::twice_mean_ranks<double>"(
-        const double* score, size_t cells, int64_t k, uint32_t* twice, Edge& edge, const uint8_t* stop
+        const double* score, size_t cells, int64_t k, uint32_t* twice, void* work, Edge& edge, const uint8_t* stop
     ) except +
     void summarise_ranks(
         const RankRows& rows, size_t cells, const double* q, size_t n_q, const RankFigures& figures, const Run& run
@@ -135,8 +135,10 @@ def levels(
     return found
 
 
-def mean_ranks(const real[::1] score, int64_t k, uint32_t[::1] twice, const uint8_t[::1] stop):
-    """Twice the mean rank of each cell, 0 for NaN.
+def mean_ranks(
+    const real[::1] score, int64_t k, uint32_t[::1] twice, int64_t[::1] work, const uint8_t[::1] stop
+):
+    """Twice the mean rank of each cell, 0 for NaN. `work` holds four times the bytes of the scores.
 
     Returns the number of distinct scores (-2: stopped), and of the score of rank k: first and last rank, the score and
     the sum of all higher ones.
@@ -145,9 +147,9 @@ def mean_ranks(const real[::1] score, int64_t k, uint32_t[::1] twice, const uint
     cdef Edge edge
     with nogil:
         if real is float:
-            found = float_ranks(&score[0], score.shape[0], k, &twice[0], edge, &stop[0])
+            found = float_ranks(&score[0], score.shape[0], k, &twice[0], &work[0], edge, &stop[0])
         else:
-            found = double_ranks(&score[0], score.shape[0], k, &twice[0], edge, &stop[0])
+            found = double_ranks(&score[0], score.shape[0], k, &twice[0], &work[0], edge, &stop[0])
     return found, edge.best, edge.worst, edge.score, edge.above
 
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <memory>
+#include <utility>
 #include <vector>
 
 // A scenario is ranked by one thread, and scenarios by several. Most terrains have few distinct scores: a small hash
@@ -116,15 +116,18 @@ std::int64_t score_levels(const T* score, std::size_t cells, std::size_t most, s
 }
 
 template <class T>
-std::int64_t twice_mean_ranks(const T* score, std::size_t cells, std::int64_t k, std::uint32_t* twice, Edge& edge,
-                              StopFlag stop) {
+std::int64_t twice_mean_ranks(const T* score, std::size_t cells, std::int64_t k, std::uint32_t* twice, void* work,
+                              Edge& edge, StopFlag stop) {
   using U = typename Bits<T>::type;
   struct Entry {
     U key;
     std::uint32_t cell;
   };
+  static_assert(2 * sizeof(Entry) == work_bytes<T>);
+  edge = {0, 0, 0.0, 0.0};
   constexpr unsigned passes = (8 * sizeof(U) + digit_bits - 1) / digit_bits;
-  std::unique_ptr<Entry[]> entries(new Entry[cells]), spare(new Entry[cells]);
+  auto* entries = static_cast<Entry*>(work);
+  Entry* spare = entries + cells;
   std::vector<std::array<std::size_t, digits>> ends(passes);
   for (auto& e : ends) e.fill(0);
   std::size_t n = 0;
@@ -157,11 +160,10 @@ std::int64_t twice_mean_ranks(const T* score, std::size_t cells, std::int64_t k,
         spare[e[(entries[i].key >> (p * digit_bits)) & (digits - 1)]++] = entries[i];
       }
     }
-    entries.swap(spare);
+    std::swap(entries, spare);
   }
   std::int64_t levels = 0;
   double above = 0.0;
-  edge = {0, 0, 0.0, 0.0};
   for (std::size_t i = 0; i < n;) {
     if (ended(stop)) return stopped;
     for (const std::size_t until = std::min(n, i + between_stops); i < until;) {
@@ -188,7 +190,9 @@ template std::int64_t score_levels(const float*, std::size_t, std::size_t, std::
                                    StopFlag);
 template std::int64_t score_levels(const double*, std::size_t, std::size_t, std::uint16_t*, double*, std::int64_t*,
                                    StopFlag);
-template std::int64_t twice_mean_ranks(const float*, std::size_t, std::int64_t, std::uint32_t*, Edge&, StopFlag);
-template std::int64_t twice_mean_ranks(const double*, std::size_t, std::int64_t, std::uint32_t*, Edge&, StopFlag);
+template std::int64_t twice_mean_ranks(const float*, std::size_t, std::int64_t, std::uint32_t*, void*, Edge&,
+                                       StopFlag);
+template std::int64_t twice_mean_ranks(const double*, std::size_t, std::int64_t, std::uint32_t*, void*, Edge&,
+                                       StopFlag);
 
 }  // namespace rtmdx

@@ -26,11 +26,17 @@ template <class T>
 std::int64_t score_levels(const T* score, std::size_t cells, std::size_t most, std::uint16_t* number, T* level,
                           std::int64_t* count, StopFlag stop);
 
-// Writes twice the mean rank (first + last rank of its score; 1 is the highest score) of each cell, 0 for NaN, and the
-// edge of rank k where there are as many. Returns the number of distinct scores, or `stopped`. Fewer than 2^31 cells.
+// Bytes that a cell needs in `work` below.
 template <class T>
-std::int64_t twice_mean_ranks(const T* score, std::size_t cells, std::int64_t k, std::uint32_t* twice, Edge& edge,
-                              StopFlag stop);
+constexpr std::size_t work_bytes = 4 * sizeof(T);
+
+// Writes twice the mean rank (first + last rank of its score; 1 is the highest score) of each cell, 0 for NaN, and the
+// edge of rank k where there are as many. `work` holds work_bytes<T> for each cell, aligned to 8: memory that is used
+// again need not be had from the system for every scenario. Returns the number of distinct scores, or `stopped`. Fewer
+// than 2^31 cells.
+template <class T>
+std::int64_t twice_mean_ranks(const T* score, std::size_t cells, std::int64_t k, std::uint32_t* twice, void* work,
+                              Edge& edge, StopFlag stop);
 
 // Scenarios' ranks for a range of cells: a row per scenario of numbers, 1 or 2 bytes wide, that stand for an entry of
 // its table of twice mean ranks; or, 4 bytes wide, those themselves. 0 is no rank.

@@ -8,6 +8,7 @@ chosen.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -164,29 +165,40 @@ def rank_all(
     n, size = source.n, source.dtype.itemsize
     most = int(np.clip(_TABLES / (12 * max(1, len(source.numbers))), 255, 4096))
     deepest = max(stop - start for start, stop in source.batches)
-    each = n * (deepest * size + 2 * (size + 4) + 8)
+    each = n * (deepest * size + 4 * size + 6)
     workers = int(min(runner.threads, max(1, available_memory() // max(1, each))))
 
+    own = threading.local()  # gone with the threads
+
     def one(batch: tuple[int, int]) -> list[Kept | None]:
+        if not hasattr(own, "work"):
+            own.work = _Work(n, most, source.dtype)
         block = source.read(*batch)
-        return [_rank(source, p, row, k, share, most, kept, runner) for p, row in enumerate(block, batch[0])]
+        return [_rank(source, p, row, k, share, own.work, kept, runner) for p, row in enumerate(block, batch[0])]
 
     found = runner.each(one, source.batches, tell, workers)
     return [kept_one for part in found for kept_one in part if kept_one is not None]
 
 
+class _Work:
+    """A thread's memory for ranking, used again for every scenario: fresh memory would cost as much as the work."""
+
+    def __init__(self, n: int, most: int, dtype: np.dtype[Any]) -> None:
+        self.number = np.empty(n, dtype=np.uint16)
+        self.level, self.count = np.empty(most, dtype=dtype), np.empty(most, dtype=np.int64)
+        self.twice = np.empty(n, dtype=np.uint32)
+        self.entries = np.empty(n * dtype.itemsize // 2 + 1, dtype=np.int64)
+
+
 def _rank(
-    source: ScenarioScores, position: int, score: NDArray[Any], k: int | None, share: float | None, most: int,
+    source: ScenarioScores, position: int, score: NDArray[Any], k: int | None, share: float | None, work: _Work,
     kept: Scratch, runner: Runner,
 ) -> Kept | None:  # fmt: skip
-    n = score.size
-    number = np.empty(n, dtype=np.uint16)
-    level, count = np.empty(most, dtype=score.dtype), np.empty(most, dtype=np.int64)
-    found = _priority.levels(score, number, level, count, runner.stop)
+    found = _priority.levels(score, work.number, work.level, work.count, runner.stop)
     if found == 0:
         return None
     if found > 0:
-        levels, counts = level[:found].astype(np.float64), count[:found].copy()
+        levels, counts = work.level[:found].astype(np.float64), work.count[:found].copy()
         _require_finite(source, position, levels)
         ends = np.cumsum(counts)
         ranked = int(ends[-1])
@@ -196,17 +208,16 @@ def _rank(
         best = float((levels[:j] * counts[:j]).sum()) + float(levels[j]) * (top - first + 1)
         table = np.append(2 * ends - counts + 1, 0).astype(np.uint32)
         width = 1 if found < 256 else 2
-        kept.write(position, number.astype(np.uint8) if width == 1 else number)
+        kept.write(position, work.number.astype(np.uint8) if width == 1 else work.number)
     else:
         levels, counts = None, None
         _require_finite(source, position, score)
         ranked = int(np.count_nonzero(~np.isnan(score)))
         top = _top(source, position, k, share, ranked)
-        twice = np.empty(n, dtype=np.uint32)
-        found, first, last, edge, above = _priority.mean_ranks(score, top, twice, runner.stop)
+        found, first, last, edge, above = _priority.mean_ranks(score, top, work.twice, work.entries, runner.stop)
         best = above + edge * (top - first + 1)
         table, width = np.zeros(1, dtype=np.uint32), 4
-        kept.write(position, twice)
+        kept.write(position, work.twice)
     if runner.stop[0]:
         raise Cancelled("stopped with the others")
     fits = (top - first + 1) / (last - first + 1)
