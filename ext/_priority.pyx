@@ -118,9 +118,9 @@ ctypedef fused real:
 def levels(
     const real[::1] score, uint16_t[::1] number, real[::1] level, int64_t[::1] count, const uint8_t[::1] stop
 ):
-    """Distinct scores, highest first, if len(level) hold them: their number (-1: there are more; -2: stopped).
+    """Distinct scores, as they come, if len(level) hold them: their number (-1: there are more; -2: stopped).
 
-    Writes each cell's level to `number` (that number for NaN), and each level's score and cells.
+    All NaN are one. Writes the number of each cell's score to `number`, and each one's score and cells.
     """
     cdef int64_t found
     with nogil:

@@ -56,63 +56,39 @@ template <class T>
 std::int64_t score_levels(const T* score, std::size_t cells, std::size_t most, std::uint16_t* number, T* level,
                           std::int64_t* count, StopFlag stop) {
   using U = typename Bits<T>::type;
+  constexpr U empty = 0;           // the key of a NaN that does not occur:
+  constexpr U missing = ~U{0};     // all have this one
   std::size_t slots = 64;
-  while (slots < 4 * most) slots *= 2;
-  unsigned shift = 64;
-  for (std::size_t s = slots; s > 1; s /= 2) --shift;
+  unsigned shift = 58;
+  for (; slots < 4 * most; slots *= 2) --shift;
   struct Slot {
     U key;
-    std::int32_t found;
+    std::uint32_t number;
   };
-  std::vector<Slot> table(slots, Slot{0, -1});
-  std::vector<U> keys;
-  std::vector<std::int64_t> counts;
-  keys.reserve(most);
-  counts.reserve(most);
-  constexpr std::uint16_t none = 0xFFFF;
-  U last = 0;
-  std::int32_t last_found = -1;
+  std::vector<Slot> table(slots, Slot{empty, 0});
+  std::vector<std::int64_t> counts(2 * most, 0);  // of even and odd cells: a sum need not wait for the one before
+  std::size_t found = 0;
   for (std::size_t from = 0; from < cells; from += between_stops) {
     if (ended(stop)) return stopped;
     const std::size_t to = std::min(cells, from + between_stops);
     for (std::size_t i = from; i < to; ++i) {
-      const T s = score[i];
-      if (s != s) {
-        number[i] = none;
-        continue;
-      }
-      const U key = key_of(s);
-      if (key != last || last_found < 0) {
-        std::size_t at = static_cast<std::size_t>((static_cast<std::uint64_t>(key) * 0x9E3779B97F4A7C15U) >> shift);
-        while (table[at].found >= 0 && table[at].key != key) at = (at + 1) & (slots - 1);
-        if (table[at].found < 0) {
-          if (keys.size() == most) return -1;
-          table[at] = {key, static_cast<std::int32_t>(keys.size())};
-          keys.push_back(key);
-          counts.push_back(0);
+      const U key = score[i] == score[i] ? key_of(score[i]) : missing;
+      std::size_t at = static_cast<std::size_t>((static_cast<std::uint64_t>(key) * 0x9E3779B97F4A7C15U) >> shift);
+      while (table[at].key != key) {
+        if (table[at].key == empty) {
+          if (found == most) return -1;
+          table[at] = {key, static_cast<std::uint32_t>(found)};
+          level[found++] = score[i] + T{0};
+          break;
         }
-        last = key;
-        last_found = table[at].found;
+        at = (at + 1) & (slots - 1);
       }
-      ++counts[static_cast<std::size_t>(last_found)];
-      number[i] = static_cast<std::uint16_t>(last_found);
+      ++counts[2 * table[at].number + (i & 1U)];
+      number[i] = static_cast<std::uint16_t>(table[at].number);
     }
   }
-  const std::size_t n = keys.size();
-  std::vector<std::int32_t> order(n);
-  for (std::size_t i = 0; i < n; ++i) order[i] = static_cast<std::int32_t>(i);
-  std::sort(order.begin(), order.end(), [&keys](std::int32_t a, std::int32_t b) {
-    return keys[static_cast<std::size_t>(a)] < keys[static_cast<std::size_t>(b)];
-  });
-  std::vector<std::uint16_t> place(std::size_t{none} + 1, static_cast<std::uint16_t>(n));
-  for (std::size_t i = 0; i < n; ++i) {
-    const auto from = static_cast<std::size_t>(order[i]);
-    place[from] = static_cast<std::uint16_t>(i);
-    level[i] = score_of<T>(keys[from]);
-    count[i] = counts[from];
-  }
-  for (std::size_t i = 0; i < cells; ++i) number[i] = place[number[i]];
-  return static_cast<std::int64_t>(n);
+  for (std::size_t l = 0; l < found; ++l) count[l] = counts[2 * l] + counts[2 * l + 1];
+  return static_cast<std::int64_t>(found);
 }
 
 template <class T>

@@ -19,9 +19,8 @@ struct Edge {
   double score, above;
 };
 
-// Numbers distinct scores from the highest, 0, down, if there are at most `most` (up to 65,535): writes each cell's
-// number (that of levels for NaN), and each level's score and cells. Returns the number of levels, -1 where there are
-// more, or `stopped`.
+// Numbers distinct scores as they come, all NaN as one, if there are at most `most` (up to 65,535): writes each cell's
+// number, and each one's score and cells. Returns how many there are, -1 where there are more, or `stopped`.
 template <class T>
 std::int64_t score_levels(const T* score, std::size_t cells, std::size_t most, std::uint16_t* number, T* level,
                           std::int64_t* count, StopFlag stop);

@@ -90,11 +90,13 @@ class Kept:
     width : int
         Bytes of a cell's number: 1 or 2, one of `table`; 4, twice the mean rank itself.
     table : uint32 array
-        Twice the mean rank of each level, and 0 for cells without a score.
+        Twice the mean rank of each number; 0 for that of cells without a score.
     levels : float64 array or None
-        The scores, highest first; None where they are many.
+        The score of each number, 0 for none; None where they are many.
+    ordered : float64 array or None
+        The scores, highest first.
     counts : int64 array or None
-        Cells of each.
+        Cells of each of these.
     ranked, n_levels, k : int
     first, last : int
         Ranks of the cells that share the score of rank k.
@@ -110,6 +112,7 @@ class Kept:
     width: int
     table: U32
     levels: Float | None
+    ordered: Float | None
     counts: NDArray[np.int64] | None
     ranked: int
     n_levels: int
@@ -131,11 +134,11 @@ class Kept:
         k = min(k, self.ranked)
         if k == 0:
             return 0.0
-        if self.levels is not None and self.counts is not None:
+        if self.ordered is not None and self.counts is not None:
             ends = np.cumsum(self.counts)
             j = int(np.searchsorted(ends, k))
-            above = float((self.levels[:j] * self.counts[:j]).sum())
-            return above + float(self.levels[j]) * (k - (int(ends[j - 1]) if j else 0))
+            above = float((self.ordered[:j] * self.counts[:j]).sum())
+            return above + float(self.ordered[j]) * (k - (int(ends[j - 1]) if j else 0))
         values = scores()
         values = values[~np.isnan(values)]
         top = np.partition(values, values.size - k)[values.size - k :]
@@ -195,22 +198,27 @@ def _rank(
     kept: Scratch, runner: Runner,
 ) -> Kept | None:  # fmt: skip
     found = _priority.levels(score, work.number, work.level, work.count, runner.stop)
-    if found == 0:
-        return None
-    if found > 0:
-        levels, counts = work.level[:found].astype(np.float64), work.count[:found].copy()
+    if found >= 0:
+        levels = work.level[:found].astype(np.float64)
         _require_finite(source, position, levels)
+        order = np.argsort(-levels)  # NaN last
+        order = order[: np.count_nonzero(~np.isnan(levels))]
+        if not order.size:
+            return None
+        ordered, counts = levels[order], work.count[order]
         ends = np.cumsum(counts)
         ranked = int(ends[-1])
         top = _top(source, position, k, share, ranked)
         j = int(np.searchsorted(ends, top))
         first, last = int(ends[j] - counts[j]) + 1, int(ends[j])
-        best = float((levels[:j] * counts[:j]).sum()) + float(levels[j]) * (top - first + 1)
-        table = np.append(2 * ends - counts + 1, 0).astype(np.uint32)
-        width = 1 if found < 256 else 2
+        best = float((ordered[:j] * counts[:j]).sum()) + float(ordered[j]) * (top - first + 1)
+        table = np.zeros(found, dtype=np.uint32)
+        table[order] = 2 * ends - counts + 1
+        width = 1 if found <= 256 else 2
         kept.write(position, work.number.astype(np.uint8) if width == 1 else work.number)
+        found = order.size
     else:
-        levels, counts = None, None
+        levels, ordered, counts = None, None, None
         _require_finite(source, position, score)
         ranked = int(np.count_nonzero(~np.isnan(score)))
         top = _top(source, position, k, share, ranked)
@@ -220,8 +228,22 @@ def _rank(
         kept.write(position, work.twice)
     if runner.stop[0]:
         raise Cancelled("stopped with the others")
-    fits = (top - first + 1) / (last - first + 1)
-    return Kept(position, width, table, levels, counts, ranked, found, top, first, last, first + last, fits, best)
+    return Kept(
+        position=position,
+        width=width,
+        table=table,
+        levels=None if levels is None else np.nan_to_num(levels, nan=0.0),
+        ordered=ordered,
+        counts=counts,
+        ranked=ranked,
+        n_levels=found,
+        k=top,
+        first=first,
+        last=last,
+        edge=first + last,
+        share=(top - first + 1) / (last - first + 1),
+        best=best,
+    )
 
 
 def _require_finite(source: ScenarioScores, position: int, values: NDArray[Any]) -> None:
@@ -293,7 +315,6 @@ class Row:
         kept.read(s.position, raw)
         self._numbers: NDArray[Any] = raw.view({1: np.uint8, 2: np.uint16, 4: np.uint32}[s.width])
         self._s, self._scores = s, scores
-        self._levels = None if s.levels is None else np.append(s.levels, 0.0)
 
     def twice(self, cells: NDArray[np.intp]) -> U32:
         """Twice the mean ranks of some cells."""
@@ -302,8 +323,8 @@ class Row:
 
     def values(self, cells: NDArray[np.intp]) -> Float:
         """The scores of some cells, 0 where there is none."""
-        if self._levels is not None:
-            return np.asarray(self._levels[self._numbers[cells]])
+        if self._s.levels is not None:
+            return np.asarray(self._s.levels[self._numbers[cells]])
         return np.nan_to_num(self.whole()[cells].astype(np.float64), nan=0.0)
 
     def whole(self) -> NDArray[Any]:
