@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtmdx.priority.assessment import prioritize
+    from rtmdx.priority.confidence import RankConfidence, rank_confidence
     from rtmdx.priority.covering import Cover, MinSet, cover, min_set
     from rtmdx.priority.edited import what_if
     from rtmdx.priority.edited_result import Change, EditedFactor, WhatIf
@@ -29,6 +30,7 @@ _HOMES = {
     "Frontier": "frontier",
     "MinSet": "covering",
     "Prioritization": "prioritization",
+    "RankConfidence": "confidence",
     "RankStability": "scenario_result",
     "Ranking": "ranking",
     "Selection": "selection",
@@ -42,6 +44,7 @@ _HOMES = {
     "min_set": "covering",
     "prioritize": "assessment",
     "rank": "ranking",
+    "rank_confidence": "confidence",
     "select": "selection",
     "siting_objective": "frontier",
     "what_if": "edited",
@@ -58,6 +61,7 @@ __all__ = [
     "Frontier",
     "MinSet",
     "Prioritization",
+    "RankConfidence",
     "RankStability",
     "Ranking",
     "Selection",
@@ -71,6 +75,7 @@ __all__ = [
     "min_set",
     "prioritize",
     "rank",
+    "rank_confidence",
     "select",
     "siting_objective",
     "what_if",

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError, StoreError
-from rtmdx.priority.places import place_values
+from rtmdx.priority.places import PlaceScores
 from rtmdx.space.grid import Grid
 from rtmdx.space.values import choice, named, whole
-from rtmdx.space.zonal import coverage
 from rtmdx.sweep.results import SweepResults, open_sweep
 from rtmdx.sweep.store import SweepStore, grid_of
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ScenarioScores", "scenario_scores"]
 
 Real = NDArray[np.floating[Any]]
-Statistic = Literal["mean", "max", "sum"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +73,7 @@ def scenario_scores(
     by: str,
     grid: Any,
     places: Any,
-    statistic: Statistic,
+    statistic: str,
     scenarios: Sequence[int | str] | None,
     memory: float,
     scratch: str | os.PathLike[str] | None,
@@ -97,7 +95,7 @@ def scenario_scores(
         return found
     if grid is None:
         raise InputError("places: scores of cells need a grid.", hint="Give grid=..., the Grid of the array's cells.")
-    score = _PlaceScores(grid, places, statistic)
+    score = PlaceScores(grid, places, statistic)
 
     def read(start: int, stop: int) -> Real:
         return np.stack([score(row) for row in found.read(start, stop)])
@@ -126,7 +124,7 @@ def _opened(url: str) -> Any:
 
 
 def _of_sweep(
-    results: SweepResults, by: str, grid: Any, places: Any, statistic: Statistic, scenarios: Sequence[int | str] | None
+    results: SweepResults, by: str, grid: Any, places: Any, statistic: str, scenarios: Sequence[int | str] | None
 ) -> ScenarioScores:
     entries = results.manifest.scenarios
     if grid is not None and not isinstance(grid, str):
@@ -171,7 +169,7 @@ def _of_sweep(
     )
     if places is None:
         return found
-    scores = {key: _PlaceScores(frame, places, statistic) for key, frame in frames.items()}
+    scores = {key: PlaceScores(frame, places, statistic) for key, frame in frames.items()}
 
     def read_places(start: int, stop: int) -> Real:
         assert stop == start + 1
@@ -303,54 +301,11 @@ def _one_by_one(
     return copy
 
 
-def _by_place(found: ScenarioScores, score: _PlaceScores, read: Callable[[int, int], Real]) -> ScenarioScores:
+def _by_place(found: ScenarioScores, score: PlaceScores, read: Callable[[int, int], Real]) -> ScenarioScores:
     return replace(
         found, unit="place", n=len(score.index), dtype=np.dtype(np.float64), read=read, grid=None, index=score.index,
         shapes=score.shapes, notes=score.notes,
     )  # fmt: skip
-
-
-class _PlaceScores:
-    """Scores of places from those of a grid's cells, as `rank` has them; coverage is worked out once."""
-
-    def __init__(self, grid: Grid, places: Any, statistic: Statistic) -> None:
-        import geopandas as gpd
-        from scipy import sparse
-
-        first = place_values(np.zeros(grid.n_cells), grid, places, statistic, None, None)
-        self.index, self.notes = first.index, first.notes
-        self._grid, self._places, self._statistic = grid, places, statistic
-        self._shares: Any = None
-        given = getattr(places, "geometry", places)
-        self.shapes = gpd.GeoSeries(list(given), index=first.index, crs=grid.crs)
-        if self.shapes.dropna().geom_type.str.contains("Polygon").all():
-            pairs = coverage(places, grid)
-            number = np.full(grid.mask.size, -1, dtype=np.int64)
-            number[grid.mask.ravel()] = np.arange(grid.n_cells)
-            cell = number[pairs.cell]
-            kept = cell >= 0
-            shape = (len(self.index), grid.n_cells)
-            self._shares = sparse.csr_array((pairs.fraction[kept], (pairs.zone[kept], cell[kept])), shape=shape)
-            self._shares.sort_indices()
-            self._all = self._shares @ np.ones(grid.n_cells)
-
-    def __call__(self, cells: Real) -> NDArray[np.float64]:
-        values = np.asarray(cells, dtype=np.float64)
-        if self._shares is None:
-            return place_values(values, self._grid, self._places, self._statistic, None, 1).score
-        known = np.isfinite(values)
-        weight = self._all if known.all() else self._shares @ known.astype(np.float64)
-        if self._statistic == "max":
-            out = np.full(len(weight), np.nan)
-            some = np.flatnonzero(np.diff(self._shares.indptr))
-            own = np.where(known, values, -np.inf)[self._shares.indices]
-            if some.size:
-                out[some] = np.maximum.reduceat(own, self._shares.indptr[some])
-        else:
-            total = self._shares @ np.where(known, values, 0.0)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                out = total if self._statistic == "sum" else total / weight
-        return np.where(weight > 0, out, np.nan)
 
 
 def _counts(left: dict[str, int]) -> str:

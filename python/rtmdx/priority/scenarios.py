@@ -6,7 +6,6 @@ how often it is among the first k, how far its rank moves, what a choice made ov
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
+from rtmdx.priority.inputs import one_top
 from rtmdx.priority.scenario_choices import (
     Agreement,
     Choice,
@@ -135,7 +135,7 @@ def stability(
     the k count with the share that fits, so all figures are those expected when ties break at random. Scenarios count
     alike: a sweep is no sample of possible truths, and `p_top` no probability that a place is risky.
     """
-    k, share = _top_in(k, share)
+    k, share = one_top(k, share)
     robust = number(robust, "robust")
     if not 0 < robust <= 1:
         raise InputError(f"robust: found {robust:g}, expected a share above 0, at most 1.")
@@ -217,15 +217,3 @@ def _result(
         grid=source.grid,
         shapes=source.shapes,
     )
-
-
-def _top_in(k: Any, share: Any) -> tuple[int | None, float | None]:
-    if (k is None) == (share is None):
-        found = "neither" if k is None else "both"
-        raise InputError(f"k, share: found {found}, expected one of them.", hint="For example k=100 or share=0.01.")
-    if k is not None:
-        return whole(k, "k", least=1), None
-    value = number(share, "share")
-    if not (math.isfinite(value) and 0 < value <= 1):
-        raise InputError(f"share: found {value:g}, expected a number above 0, at most 1.")
-    return None, value
