@@ -1,4 +1,4 @@
-"""Which places first: ranks with their ties, selection under a budget, fair selection, districts and cover."""
+"""Which places first: ranks and how sure they are, selection under a budget, fair selection, overlays, districts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtmdx.priority.assessment import prioritize
+    from rtmdx.priority.comparison import compare
+    from rtmdx.priority.comparison_result import FactorChange, TerrainComparison
     from rtmdx.priority.confidence import RankConfidence, rank_confidence
     from rtmdx.priority.covering import Cover, MinSet, cover, min_set
     from rtmdx.priority.edited import what_if
     from rtmdx.priority.edited_result import Change, EditedFactor, WhatIf
     from rtmdx.priority.explanation import contributions
     from rtmdx.priority.frontier import FairPoint, Frontier, fair_frontier, siting_objective
+    from rtmdx.priority.outcomes import LayerShare, OutcomeOverlay, overlay
+    from rtmdx.priority.overlay import CombinedClass, HotSpotOverlay, combine
     from rtmdx.priority.pmedian import DistrictPlan, districts
     from rtmdx.priority.prioritization import Capture, Prioritization
     from rtmdx.priority.ranking import Ranking, Tier, Top, rank
+    from rtmdx.priority.scenario_choices import Agreement, Choice, ScenarioFigures
     from rtmdx.priority.scenario_result import RankStability
     from rtmdx.priority.scenarios import stability
     from rtmdx.priority.selection import Selection, select
@@ -26,23 +31,37 @@ _HOMES = {
     "Cover": "covering",
     "DistrictPlan": "pmedian",
     "EditedFactor": "edited_result",
+    "Agreement": "scenario_choices",
+    "Choice": "scenario_choices",
+    "CombinedClass": "overlay",
+    "Cover": "covering",
+    "DistrictPlan": "pmedian",
+    "FactorChange": "comparison_result",
     "FairPoint": "frontier",
     "Frontier": "frontier",
+    "HotSpotOverlay": "overlay",
+    "LayerShare": "outcomes",
     "MinSet": "covering",
     "Prioritization": "prioritization",
+    "OutcomeOverlay": "outcomes",
     "RankConfidence": "confidence",
     "RankStability": "scenario_result",
     "Ranking": "ranking",
+    "ScenarioFigures": "scenario_choices",
     "Selection": "selection",
+    "TerrainComparison": "comparison_result",
     "Tier": "ranking",
     "Top": "ranking",
     "WhatIf": "edited_result",
     "contributions": "explanation",
+    "combine": "overlay",
+    "compare": "comparison",
     "cover": "covering",
     "districts": "pmedian",
     "fair_frontier": "frontier",
     "min_set": "covering",
     "prioritize": "assessment",
+    "overlay": "outcomes",
     "rank": "ranking",
     "rank_confidence": "confidence",
     "select": "selection",
@@ -57,23 +76,37 @@ __all__ = [
     "Cover",
     "DistrictPlan",
     "EditedFactor",
+    "Agreement",
+    "Choice",
+    "CombinedClass",
+    "Cover",
+    "DistrictPlan",
+    "FactorChange",
     "FairPoint",
     "Frontier",
+    "HotSpotOverlay",
+    "LayerShare",
     "MinSet",
     "Prioritization",
+    "OutcomeOverlay",
     "RankConfidence",
     "RankStability",
     "Ranking",
+    "ScenarioFigures",
     "Selection",
+    "TerrainComparison",
     "Tier",
     "Top",
     "WhatIf",
     "contributions",
+    "combine",
+    "compare",
     "cover",
     "districts",
     "fair_frontier",
     "min_set",
     "prioritize",
+    "overlay",
     "rank",
     "rank_confidence",
     "select",
