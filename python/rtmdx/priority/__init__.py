@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rtmdx.priority.edited_result import Change, EditedFactor, WhatIf
     from rtmdx.priority.explanation import contributions
     from rtmdx.priority.frontier import FairPoint, Frontier, fair_frontier, siting_objective
+    from rtmdx.priority.hot_spots import CombinedClass, HotSpotOverlay, combine
     from rtmdx.priority.outcomes import LayerShare, OutcomeOverlay, overlay
-    from rtmdx.priority.overlay import CombinedClass, HotSpotOverlay, combine
     from rtmdx.priority.pmedian import DistrictPlan, districts
     from rtmdx.priority.prioritization import Capture, Prioritization
     from rtmdx.priority.ranking import Ranking, Tier, Top, rank
@@ -33,13 +33,13 @@ _HOMES = {
     "EditedFactor": "edited_result",
     "Agreement": "scenario_choices",
     "Choice": "scenario_choices",
-    "CombinedClass": "overlay",
+    "CombinedClass": "hot_spots",
     "Cover": "covering",
     "DistrictPlan": "pmedian",
     "FactorChange": "comparison_result",
     "FairPoint": "frontier",
     "Frontier": "frontier",
-    "HotSpotOverlay": "overlay",
+    "HotSpotOverlay": "hot_spots",
     "LayerShare": "outcomes",
     "MinSet": "covering",
     "Prioritization": "prioritization",
@@ -55,6 +55,7 @@ _HOMES = {
     "WhatIf": "edited_result",
     "contributions": "explanation",
     "combine": "overlay",
+    "combine": "hot_spots",
     "compare": "comparison",
     "cover": "covering",
     "districts": "pmedian",

@@ -214,8 +214,8 @@ def _caveats(a: Terrain, b: Terrain, factors: tuple[FactorChange, ...]) -> tuple
             shared = sum(key in theirs for key in a.events.keys())  # noqa: SIM118
         if shared:
             notes.append(
-                f"{shared:,} of {len(a.events):,} events of a have the place and date of one of b, in the same file: the "
-                "fits are not independent, and the intervals of the ratios are as a rule too wide."
+                f"{shared:,} of {len(a.events):,} events of a have the place and date of one of b, in the same file: "
+                "the fits are not independent, and the intervals of the ratios are as a rule too wide."
             )
     else:
         notes.append(

@@ -214,10 +214,14 @@ class TerrainComparison:
     def sentence(self) -> str:
         """Say it in a few plain sentences."""
         e = self.entered
-        tied = "" if e.lowest == e.highest else f" ({e.lowest:,g} to {e.highest:,g}, as ties break)"
+        new = f"{e.lowest:,g}"
+        tied = ""
+        if e.lowest != e.highest:
+            new = f"{e.lowest:,g} to {e.highest:,g}"
+            tied = f", as ties break ({e.expected:,.4g} where they break at random, in each by itself)"
         out = (
-            f"{self.names[1]} beside {self.names[0]}: {e.expected:,.4g} of the top {self.k:,} {self.unit}s are new"
-            f"{tied}; rank correlation (tau-b) {self.tau:.2f}."
+            f"{self.names[1]} beside {self.names[0]}: {new} of the top {self.k:,} {self.unit}s are new{tied}; rank "
+            f"correlation (tau-b) {self.tau:.2f}."
         )
         changed = [f for f in self.factors if f.p < 1 - self.level]
         if changed:
