@@ -17,6 +17,7 @@ from shapely import box
 
 from rtmdx import open_sweep, priority
 from rtmdx.errors import InputError, OutputError
+from rtmdx.model.families import fit_count_model
 from rtmdx.priority.ties import common, ranks_of
 from sweep_stores import fill, manifest_of, raster_of
 from terrain_fixture import make_terrain
@@ -106,6 +107,29 @@ def test_factors_in_one_model_only_and_other_variables():
     assert parks.status == "other variable"  # one is the value of absence
 
 
+def test_fitted_anew_with_the_variables_of_the_other():
+    fewer = refitted(A, A.model.coefficients, keep=[0, 2])
+    r = priority.compare(A, fewer, k=50, variables="a")
+    assert {f.status for f in r.factors} == {"same variable"}
+    fit = fit_count_model(fewer.design, fewer.counts, A.model.columns, family=fewer.model.family)
+    by_name = {f.factor: f for f in r.factors}
+    for i, v in enumerate(A.model.variables):
+        f = by_name[v.factor_name]
+        assert f.rrv_b == pytest.approx(fit.rrv[i])
+        se = math.hypot(A.model.standard_errors[i + 1], fit.standard_errors[i + 1])
+        assert math.log(f.high / f.ratio) == pytest.approx(1.959964 * se, rel=1e-6)
+    assert "b fitted anew with a's variables" in r.method
+    np.testing.assert_array_equal(r.score_b, fewer.score_cells)  # cells are the terrains' own
+    back = priority.compare(A, fewer, k=50, variables="b")
+    assert len(back.factors) == 2
+    assert "a fitted anew" in back.method
+    lacking = replace(fewer, design=replace(fewer.design, blocks=fewer.design.blocks[:1]))
+    with pytest.raises(InputError, match="design of terrain b lacks"):
+        priority.compare(A, lacking, k=5, variables="a")
+    with pytest.raises(InputError, match="fitted anew has no districts"):
+        priority.compare(A, fewer, k=5, variables="a", robust=True)
+
+
 @pytest.mark.parametrize("by", ["score", "expected"])
 def test_cells_by_scipy(by):
     r = priority.compare(A, B, k=60, by=by)
@@ -176,6 +200,8 @@ def test_scenarios_of_a_sweep(tmp_path):
     assert (f.factor, f.status) == ("bars", "same variable")
     assert f.ratio == pytest.approx(float(two[0]) / float(one[0]))
     assert "same events" in r.notes[0]
+    with pytest.raises(InputError, match="cannot be fitted anew"):
+        priority.compare(results.terrain(0), results.terrain(1), k=40, variables="a")
     with pytest.raises(InputError, match="terrain a has no robust standard errors"):
         priority.compare(results.terrain(0), results.terrain(1), k=40, robust=True)
 
@@ -205,6 +231,7 @@ def test_tells_and_saves(tmp_path):
         ({"k": 10**7}, "k: found 10,000,000, but there are only"),
         ({"k": 5, "level": 0}, "level: found 0"),
         ({"k": 5, "by": "posterior"}, "by: found 'posterior'"),
+        ({"k": 5, "variables": "c"}, "variables: found 'c'"),
         ({"k": 5, "robust": True}, "no robust standard errors"),
         ({"k": 5, "names": ("a",)}, "names: found 1"),
     ],

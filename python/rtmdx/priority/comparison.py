@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from rtmdx.errors import InputError
+from rtmdx.model.design import Variable
+from rtmdx.model.families import fit_count_model
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.model.validity import Bounds
 from rtmdx.priority.comparison_result import FactorChange, Status, TerrainComparison
@@ -38,6 +41,7 @@ def compare(
     names: tuple[str, str] | None = None,
     level: float = 0.95,
     robust: bool = False,
+    variables: Literal["own", "a", "b"] = "own",
     threads: int | None = None,
 ) -> TerrainComparison:
     """Set two terrains side by side: of two periods, two outcomes, or two ways to model one.
@@ -61,6 +65,11 @@ def compare(
         Probability of the intervals.
     robust : bool
         Take the district-robust standard errors.
+    variables : {"own", "a", "b"}
+        Whose variables the factors are compared by. "own": each model as it was selected, so that a ratio is given
+        where both happen to have the same variable. "a": b's events are fitted anew with a's variables ("b": likewise),
+        so that all relative risk values are of one kind; the variables were then chosen on the one and not on the other,
+        which flatters it. Cells are compared by the terrains as they are.
     threads : int, optional
         The result does not depend on it.
 
@@ -71,8 +80,10 @@ def compare(
     Raises
     ------
     InputError
-        An argument is out of range, the terrains lie on different grids (and no places are given), or there are no
-        robust standard errors.
+        An argument is out of range, the terrains lie on different grids (and no places are given), there are no robust
+        standard errors, or a terrain's design lacks a variable of the other's model.
+    FitError
+        The one's events cannot be fitted with the other's variables.
     CRSError
         The places are in another CRS than a grid.
 
@@ -87,6 +98,7 @@ def compare(
         if not isinstance(t, (RiskTerrain, ScenarioTerrain)):
             raise InputError(f"{name}: found {named(t)}, expected a RiskTerrain or a scenario's terrain.")
     choice(by, "by", ("score", "expected"))
+    choice(variables, "variables", ("own", "a", "b"))
     k, share = one_top(k, share)
     level, robust = number(level, "level"), flag(robust, "robust")
     if not 0 < level < 1:
@@ -121,14 +133,21 @@ def compare(
         raise InputError(f"k: found {top:,}, but there are only {n:,} to rank.")
     overlap = common(ranks_a, ranks_b, top, top)
     new = Bounds(top - overlap.highest, top - overlap.expected, top - overlap.lowest)
-    factors = _factors(a, b, level, robust)
+    fitted: tuple[Terrain, Terrain] = (a, b)
+    if variables == "a":
+        fitted = (a, _refitted(b, a, "b", robust))
+    elif variables == "b":
+        fitted = (_refitted(a, b, "a", robust), b)
+    factors = _factors(*fitted, level, robust)
+    anew = {"own": "", "a": ", b fitted anew with a's variables", "b": ", a fitted anew with b's variables"}[variables]
+    errors = "district-robust" if robust else "model"
     return TerrainComparison(
         unit="cell" if places is None else "place",
         names=(told[0], told[1]),
         by=by,
         k=top,
         level=level,
-        method=f"independent fits, normal on the log scale, {'district-robust' if robust else 'model'} standard errors",
+        method=f"independent fits{anew}, normal on the log scale, {errors} standard errors",
         factors=factors,
         overlap=overlap,
         entered=new,
@@ -154,6 +173,29 @@ def _cells(t: Terrain, by: str) -> Float:
     if isinstance(t, RiskTerrain):
         return t.score_cells if by == "score" else t.expected_cells
     return np.asarray(getattr(t, by).values[t.grid.mask], dtype=np.float64)
+
+
+def _refitted(t: Terrain, like: Terrain, name: str, robust: bool) -> RiskTerrain:
+    """Return a terrain whose model has the other's variables, fitted to its own events."""
+    if not isinstance(t, RiskTerrain) or not isinstance(like, RiskTerrain):
+        raise InputError("variables: scenarios of a store cannot be fitted anew.", hint='Use variables="own".')
+    if robust:
+        raise InputError("robust: a model that is fitted anew has no districts.", hint='Use variables="own".')
+    place = {_identity(v): j for j, v in enumerate(t.design.variables)}
+    missing = [v.name for v in like.model.variables if _identity(v) not in place]
+    if missing:
+        raise InputError(
+            f"variables: the design of terrain {name} lacks {', '.join(missing)}.",
+            hint='Run both studies with the same factors and distances, or use variables="own".',
+        )
+    columns = [place[_identity(v)] for v in like.model.variables]
+    exposure = None if t.exposure is None else t.exposure.cells
+    model = fit_count_model(t.design, t.counts, columns, family=t.model.family, exposure=exposure)
+    return replace(t, selection=replace(t.selection, model=model))
+
+
+def _identity(v: Variable) -> tuple[str, str, float, float]:
+    return v.factor_name, v.operationalization, v.distance, v.sign
 
 
 def _factors(a: Terrain, b: Terrain, level: float, robust: bool) -> tuple[FactorChange, ...]:

@@ -217,4 +217,4 @@ def agreement(
 
 
 def _regret(held: float, best: float) -> float:
-    return 1.0 - held / best if best > 0 else math.nan
+    return max(0.0, 1.0 - held / best) if best > 0 else math.nan  # below 0 by rounding alone

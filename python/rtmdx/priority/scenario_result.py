@@ -220,10 +220,10 @@ class RankStability:
         )
         regret = self.scenarios.regret
         if np.isfinite(regret).any():
+            less = "less score" if self.by == "score" else "fewer expected events"
             out += (
-                f" The {units} most often in the top hold, at worst, {100 * np.nanmax(regret):.3g} % less "
-                f"{'score' if self.by == 'score' else 'expected events'} than a scenario's own choice (median "
-                f"{100 * np.nanmedian(regret):.3g} %)."
+                f" The {units} most often in the top hold, at worst, {100 * np.nanmax(regret):.3g} % {less} than a "
+                f"scenario's own choice (median {100 * np.nanmedian(regret):.3g} %)."
             )
         return out
 

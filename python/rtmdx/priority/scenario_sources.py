@@ -138,7 +138,7 @@ def _of_sweep(
     numbers: list[int] = []
     for i in asked:
         if grid is not None and entries[i].grid != grid:
-            left["other grid"] = left.get("other grid", 0) + 1
+            left["of another grid"] = left.get("of another grid", 0) + 1
         elif states[i] != "succeeded":
             left[states[i]] = left.get(states[i], 0) + 1
         else:
