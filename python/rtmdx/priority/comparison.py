@@ -68,8 +68,8 @@ def compare(
     variables : {"own", "a", "b"}
         Whose variables the factors are compared by. "own": each model as it was selected, so that a ratio is given
         where both happen to have the same variable. "a": b's events are fitted anew with a's variables ("b": likewise),
-        so that all relative risk values are of one kind; the variables were then chosen on the one and not on the other,
-        which flatters it. Cells are compared by the terrains as they are.
+        so that all relative risk values are of one kind; but the variables were chosen on the one and not on the
+        other, which flatters it. Cells are compared by the terrains as they are.
     threads : int, optional
         The result does not depend on it.
 
