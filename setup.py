@@ -22,7 +22,7 @@ if sys.platform == "win32":
     FLAGS, LINK, CXX = ["/O2", "/fp:precise"], [], ["/std:c++17"]
 
 STATS_SOURCES = ["engine/src/code_sums.cpp"]  # loops over rows of codes, called from Cython alone
-PRIORITY_SOURCES = [f"engine/src/{name}.cpp" for name in ("rank", "fair", "patches")]  # likewise
+PRIORITY_SOURCES = [f"engine/src/{name}.cpp" for name in ("rank", "scenario_ranks", "rank_summary", "kendall", "fair", "patches")]  # likewise
 ENGINE_SOURCES = sorted({str(p) for p in Path("engine/src").glob("*.cpp")} - {*STATS_SOURCES, *PRIORITY_SOURCES})
 ENGINE_HEADERS = sorted(str(p) for p in Path("engine/include/rtmdx").glob("*.hpp"))
 BINDINGS = sorted(str(p) for p in Path("ext").glob("*.cpp"))

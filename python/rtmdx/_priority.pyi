@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 _F64: TypeAlias = NDArray[np.float64]
 _I32: TypeAlias = NDArray[np.int32]
+_I64: TypeAlias = NDArray[np.int64]
+_U32: TypeAlias = NDArray[np.uint32]
+_U8: TypeAlias = NDArray[np.uint8]
+_Real: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 def rank(
     score: _F64,
@@ -17,6 +21,23 @@ def rank(
     curve: _F64,
     threads: int,
 ) -> int: ...
+def levels(score: _Real, number: NDArray[np.uint16], level: _Real, count: _I64, stop: _U8) -> int: ...
+def mean_ranks(score: _Real, k: int, twice: _U32, work: _I64, stop: _U8) -> tuple[int, int, int, float, float]: ...
+def summarise(
+    rows: _U8,
+    at: _I64,
+    width: _U8,
+    table: _U32,
+    table_at: _I64,
+    edge: _U32,
+    share: _F64,
+    q: _F64,
+    ranked: _I32,
+    figures: _F64,
+    quantile: _F64,
+    threads: int,
+) -> None: ...
+def kendall(ranks: _U32, first: _I32, second: _I32, tau: _F64, threads: int) -> None: ...
 def choose(value: _F64, weight: _F64, cap: float, chosen: _I32) -> tuple[bool, float, float, float, float, float]: ...
 def grow(
     value: _F64,

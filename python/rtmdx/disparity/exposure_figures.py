@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,7 @@ from rtmdx.disparity.population import Population
 from rtmdx.errors import Cancelled, InputError
 from rtmdx.space.memory import available_memory
 
-if TYPE_CHECKING:
-    from rtmdx.model.terrain import RiskTerrain
-
-__all__ = ["Figures", "delta_spread", "one_pass", "risk_draws", "simulate"]
+__all__ = ["Figures", "delta_spread", "one_pass", "simulate"]
 
 Float = NDArray[np.float64]
 
@@ -239,30 +236,3 @@ def simulate(
     with np.errstate(invalid="ignore"):
         low, high = np.percentile(out, [tail, 100.0 - tail], axis=0)
     return point.like(low), point.like(high)
-
-
-def risk_draws(terrain: RiskTerrain, measure: str, robust: bool) -> Callable[[np.random.Generator], Float]:
-    """A function that draws the terrain anew: coefficients normal about the fitted ones with the model's covariance."""
-    from rtmdx.model.scores import relative_risk_score
-
-    model, design = terrain.model, terrain.design
-    if robust and model.robust_covariance is None:
-        raise InputError(
-            "robust: the model has no robust covariance.", hint="Name districts in the study, or leave robust out."
-        )
-    size = 1 + len(model.coefficients)
-    covariance = (model.robust_covariance if robust else model.covariance)[:size, :size]  # type: ignore[index]
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    centre = model.parameters[:size]
-    fitted = np.asarray(model.linear_predictor(design), dtype=np.float64)
-
-    def draw(rng: np.random.Generator) -> Float:
-        b = centre + root @ rng.standard_normal(size)
-        drawn = replace(model, intercept=float(b[0]), coefficients=b[1:])
-        if measure == "score":
-            return relative_risk_score(drawn, design)
-        eta = np.asarray(drawn.linear_predictor(design), dtype=np.float64)
-        return np.asarray(terrain.expected_cells * np.exp(eta - fitted))
-
-    return draw

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from rtmdx.disparity.exposure_figures import Figures, delta_spread, one_pass, risk_draws, simulate
+from rtmdx.disparity.exposure_figures import Figures, delta_spread, one_pass, simulate
 from rtmdx.disparity.exposure_results import ExposureIndex, ExposureRatio, ExposureResult, GroupExposure, TopShare
 from rtmdx.disparity.intervals import one_of, tail_of
 from rtmdx.disparity.population import Population
 from rtmdx.disparity.results import ResultTable, flags_of
 from rtmdx.errors import InputError
+from rtmdx.model.draws import risk_draws
 from rtmdx.space.arguments import Cancel, thread_count
 from rtmdx.space.rasters import raster_in
 from rtmdx.space.values import whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.space.values import choice, named, reals, whole, whole_numbers
+from rtmdx.space.values import choice, named, number, reals, whole, whole_numbers
 
 if TYPE_CHECKING:
     from rtmdx.space.grid import Grid
@@ -80,12 +81,25 @@ def tops_in(k: int | Sequence[int] | None, shares: Sequence[float], n: int) -> l
     found = [k] if k is not None and np.ndim(k) == 0 else ([] if k is None else list(k))  # type: ignore[arg-type]
     out = []
     for value in found:
-        number = whole(value, "k", least=1)
-        if number > n:
-            raise InputError(f"k: found {number:,}, but there are only {n:,} to rank.")
-        out.append((number / n, number))
+        top = whole(value, "k", least=1)
+        if top > n:
+            raise InputError(f"k: found {top:,}, but there are only {n:,} to rank.")
+        out.append((top / n, top))
     for share in reals(list(shares), "shares", "numbers above 0, at most 1").ravel():
         if not 0 < share <= 1:
             raise InputError(f"shares: found {share:g}, expected numbers above 0, at most 1.")
         out.append((float(share), min(n, max(1, round(share * n)))))
     return sorted(out, key=lambda t: t[1])
+
+
+def one_top(k: Any, share: Any) -> tuple[int | None, float | None]:
+    """Return how many are the top: a number or a share, one of which is given."""
+    if (k is None) == (share is None):
+        found = "neither" if k is None else "both"
+        raise InputError(f"k, share: found {found}, expected one of them.", hint="For example k=100 or share=0.01.")
+    if k is not None:
+        return whole(k, "k", least=1), None
+    value = number(share, "share")
+    if not (math.isfinite(value) and 0 < value <= 1):
+        raise InputError(f"share: found {value:g}, expected a number above 0, at most 1.")
+    return None, value

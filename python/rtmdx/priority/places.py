@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
 from rtmdx.space.values import choice
-from rtmdx.space.zonal import zonal
+from rtmdx.space.zonal import coverage, zonal
 
 if TYPE_CHECKING:
     from rtmdx.space.grid import Grid
 
-__all__ = ["PlaceValues", "place_values"]
+__all__ = ["PlaceScores", "PlaceValues", "place_values"]
 
 _OVERLAP = 1e-6  # share of the smaller place; less is how borders were digitised
 
@@ -81,6 +81,49 @@ def place_values(
             "so shares are of the places' sum, not of their union."
         )
     return PlaceValues(score, held, area, found.index, tuple(notes))
+
+
+class PlaceScores:
+    """Scores of places from those of a grid's cells, as `rank` has them; coverage is worked out once."""
+
+    def __init__(self, grid: Grid, places: Any, statistic: str) -> None:
+        import geopandas as gpd
+        from scipy import sparse
+
+        first = place_values(np.zeros(grid.n_cells), grid, places, statistic, None, None)
+        self.index, self.notes = first.index, first.notes
+        self._grid, self._places, self._statistic = grid, places, statistic
+        self._shares: Any = None
+        given = getattr(places, "geometry", places)
+        self.shapes = gpd.GeoSeries(list(given), index=first.index, crs=grid.crs)
+        if self.shapes.dropna().geom_type.str.contains("Polygon").all():
+            pairs = coverage(places, grid)
+            number = np.full(grid.mask.size, -1, dtype=np.int64)
+            number[grid.mask.ravel()] = np.arange(grid.n_cells)
+            cell = number[pairs.cell]
+            kept = cell >= 0
+            shape = (len(self.index), grid.n_cells)
+            self._shares = sparse.csr_array((pairs.fraction[kept], (pairs.zone[kept], cell[kept])), shape=shape)
+            self._shares.sort_indices()
+            self._all = self._shares @ np.ones(grid.n_cells)
+
+    def __call__(self, cells: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        values = np.asarray(cells, dtype=np.float64)
+        if self._shares is None:
+            return place_values(values, self._grid, self._places, self._statistic, None, 1).score
+        known = np.isfinite(values)
+        weight = self._all if known.all() else self._shares @ known.astype(np.float64)
+        if self._statistic == "max":
+            out = np.full(len(weight), np.nan)
+            some = np.flatnonzero(np.diff(self._shares.indptr))
+            own = np.where(known, values, -np.inf)[self._shares.indices]
+            if some.size:
+                out[some] = np.maximum.reduceat(own, self._shares.indptr[some])
+        else:
+            total = self._shares @ np.where(known, values, 0.0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                out = total if self._statistic == "sum" else total / weight
+        return np.where(weight > 0, out, np.nan)
 
 
 def _overlaps(places: Any) -> list[tuple[int, int]]:

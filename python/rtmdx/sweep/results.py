@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError, StoreError
-from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry
+from rtmdx.sweep.contract import GridEntry, Manifest, ScenarioEntry, State
 from rtmdx.sweep.store import SweepStore, grid_of
 from rtmdx.sweep.terrain import RASTERS, ScenarioTerrain
 
@@ -47,6 +47,10 @@ class SweepResults:
     def ids(self) -> frozenset[str]:
         """The scenarios' ids."""
         return frozenset(e.id for e in self.manifest.scenarios)
+
+    def states(self) -> dict[int, State]:
+        """The state of each scenario, by its place in the sweep."""
+        return self._store.states()
 
     @property
     def scenarios(self) -> pd.DataFrame:
@@ -134,6 +138,46 @@ class SweepResults:
             entry.id, entry.label, grid, found["score"], found["expected"], record.summary, frames, provenance
         )
 
+    def cell_reader(self, name: str, grid: str | None = None) -> Callable[[int], NDArray[np.float32]]:
+        """Return a function that reads one scenario's kept cells, for many of them: the array is opened once.
+
+        Parameters
+        ----------
+        name : {"score", "expected"}
+        grid : str, optional
+            Its key; needed where the sweep has several.
+
+        Returns
+        -------
+        callable
+            Takes the place in the sweep of a complete scenario of this grid, from any thread; raises StoreError
+            where its chunks are damaged or missing.
+        """
+        import zarr
+
+        key = self._grid(grid).key
+        mask = grid_of(self._grid(grid)).mask
+        entries = self.manifest.scenarios
+        hint = "`rtmdx sweep verify` names every damaged chunk."
+        try:
+            array: Any = zarr.open_array(self._store.objects.zarr(), path=f"{key}/{name}", mode="r")
+        except Exception as error:
+            raise StoreError(f"store {self._store.url}: {key}/{name} cannot be read ({error}).", hint=hint) from None
+        whole = bool(mask.all())
+
+        def read(index: int) -> NDArray[np.float32]:
+            where = f"store {self._store.url}: {name} of scenario {index} ({entries[index].label})"
+            try:
+                raster = np.asarray(array[self._store.place(index)], dtype=np.float32)
+            except Exception as error:
+                raise StoreError(f"{where} cannot be read ({error}).", hint=hint) from None
+            cells = raster.reshape(-1) if whole else raster[mask]
+            if np.isnan(cells).any():  # a chunk that is not there reads as fill
+                raise StoreError(f"{where} is missing, in whole or in part.", hint=hint)
+            return cells
+
+        return read
+
     def _raster(self, entry: ScenarioEntry, name: str, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         import zarr
 
@@ -210,8 +254,7 @@ class SweepResults:
             raise InputError(f"no scenario of grid {entry.key} is complete.", hint="Resume the sweep.")
         frame = grid_of(entry)
 
-        def read(index: int) -> NDArray[np.float32]:
-            return self._raster(self.manifest.scenarios[index], "score", frame.mask)[frame.mask]
+        read = self.cell_reader("score", entry.key)
 
         def tell(n: int) -> None:
             if progress is not None:
