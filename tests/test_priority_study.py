@@ -23,6 +23,8 @@ from rtmdx.errors import Cancelled, InputError, OutputError, StudyError
 from rtmdx.priority import Prioritization, prioritize
 from rtmdx.priority.outputs import write_prioritization
 from rtmdx.priority.page import prioritization_page
+from rtmdx.runs.places import Places, events_in_places
+from rtmdx.space.cleaning import Cleaning
 
 X, Y = ORIGIN
 PRIORITY: dict[str, Any] = {
@@ -76,12 +78,13 @@ def test_it_is_what_the_functions_give(found: Prioritization, city: Path) -> Non
     named = places().set_index("title")
     later = small_city.frames()["events"]
     later = later[pd.to_datetime(later["date"]).dt.year == 2023]
-    ranking = priority.rank(
-        terrain, by="expected", places=named, statistic="sum", events=found.events, k=4, shares=()
-    )  # fmt: skip
+    inside = gpd.sjoin(later, named.reset_index(), predicate="within")["title"].value_counts()
+    held = inside.reindex(named.index, fill_value=0).to_numpy(float)
+    ranking = priority.rank(terrain, by="expected", places=named, statistic="sum", events=held, k=4, shares=())
+    own = [c.top for c in found.captures if c.unit == "place" and c.method == "Risk terrain"]
+    assert repr(own) == repr(list(ranking.top))  # NaN where nothing was predicted
     table = found.top_places()
     assert table.index.tolist() == ranking.to_frame().index[:4].tolist()
-    inside = gpd.sjoin(later, named.reset_index(), predicate="within")["title"].value_counts()
     np.testing.assert_allclose(table["events"], inside.reindex(table.index, fill_value=0))
     assert found.events.sum() == len(later)
     cells = priority.rank(terrain, by="expected", events=found.events, k=20, shares=(0.05, 0.2))
@@ -138,6 +141,21 @@ def test_layers_in_memory_give_the_same(found: Prioritization) -> None:
     again = prioritize(rtmdx.Study.from_dict(study()), layers=layers)
     pd.testing.assert_frame_equal(again.top_places(), found.top_places())
     assert again.sentences() == found.sentences()
+
+
+def test_events_in_places_that_touch_overlap_and_leave_gaps() -> None:
+    shapes = [
+        shapely.box(0, 0, 10, 10),
+        shapely.box(10, 0, 20, 10),
+        shapely.box(5, 5, 15, 15),
+        shapely.box(50, 0, 60, 1),
+    ]
+    frame = gpd.GeoDataFrame(geometry=shapes, crs=CRS)
+    held = Places(frame, Cleaning("memory", "", 4, 4))
+    #              inside 0, inside both 0 and 2, on the border of 0 and 1, a corner of 1 within 2, nowhere
+    x, y = np.array([1.0, 7, 10, 10, 30]), np.array([1.0, 7, 2, 10, 30])
+    assert events_in_places(held, x, y).tolist() == [3, 0, 2, 0]
+    assert events_in_places(held, x[:0], y[:0]).tolist() == [0, 0, 0, 0]
 
 
 def test_files_open_elsewhere(found: Prioritization, tmp_path: Path) -> None:

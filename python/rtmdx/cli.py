@@ -96,6 +96,7 @@ def demo(
     with _session(quiet, as_json) as progress:
         from rtmdx.demo import make_city, recovery
         from rtmdx.disparity.assessment import assess
+        from rtmdx.priority.assessment import begin as begin_priority
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
         from rtmdx.runs.run import fit, load
         from rtmdx.runs.study import Study
@@ -112,7 +113,8 @@ def demo(
             found = recovery(city, terrain)
             found.to_csv(folder / "city" / "planted.csv", index=False)
             exposed = assess(study, data=folder / "city", terrain=terrain, threads=threads)
-            sections = [exposed.section()]
+            first = begin_priority(study, inputs, data=folder / "city").finish(terrain, threads=threads)
+            sections = [first.section(), exposed.section()]
             written = write_outputs(terrain, folder, sections=sections, progress=progress)
         written["city/"] = "the synthetic city: layers, study.toml to copy and edit, what was planted"
         if as_json:
@@ -120,11 +122,14 @@ def demo(
             _print_json({**summary(terrain, sections), "out": str(out), "planted": planted})
         elif not quiet:
             from rtmdx.disparity.terminal import print_assessment
+            from rtmdx.priority.terminal import print_first
             from rtmdx.report.terminal import print_recovery, print_summary
 
             console = Console()
             print_summary(console, summary(terrain))
             print_recovery(console, found)
+            console.print()
+            print_first(console, first)
             console.print()
             print_assessment(console, exposed)
             _print_written(console, out, written)
@@ -142,9 +147,10 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: from layers to a risk terrain, its outputs and its report, with its [disparity] if it has one."""
+    """Run a study: from layers to a risk terrain, its outputs and its report, its [disparity] and [priority] in it."""
     with _session(quiet, as_json) as progress:
         from rtmdx.disparity.assessment import begin, data_folder
+        from rtmdx.priority.assessment import begin as begin_priority
         from rtmdx.runs.outputs import output_folder, summary, write_outputs
         from rtmdx.runs.run import fit, load
 
@@ -153,19 +159,25 @@ def run(
         with output_folder(out, overwrite=overwrite) as staging:
             begun = begin(loaded, data=data_folder(loaded, study, folder)) if loaded.disparity else None
             inputs, estimate = load(loaded, data=folder, memory_limit=limit, progress=progress)
+            places = begin_priority(loaded, inputs, data=folder) if loaded.priority else None
             progress.say(f"Estimate: {estimate}")
             terrain = fit(loaded, inputs, threads=threads, progress=progress)
             found = None if begun is None else begun.finish(terrain, threads=threads)
-            sections = [] if found is None else [found.section()]
+            first = None if places is None else places.finish(terrain, threads=threads, progress=progress)
+            sections = [s.section() for s in (first, found) if s is not None]
             written = write_outputs(terrain, staging, sections=sections, progress=progress)
         if as_json:
             _print_json({**summary(terrain, sections), "out": str(out)})
         elif not quiet:
             from rtmdx.disparity.terminal import print_assessment
+            from rtmdx.priority.terminal import print_first
             from rtmdx.report.terminal import print_summary
 
             console = Console()
             print_summary(console, summary(terrain))
+            if first is not None:
+                console.print()
+                print_first(console, first)
             if found is not None:
                 console.print()
                 print_assessment(console, found)
@@ -239,6 +251,10 @@ def check(
             from rtmdx.disparity.assessment import begin, data_folder
 
             begin(loaded, data=data_folder(loaded, study, _data_folder(loaded, study, data)))
+        if loaded.priority is not None:
+            from rtmdx.priority.assessment import begin as begin_priority
+
+            begin_priority(loaded, inputs, data=_data_folder(loaded, study, data))
         if as_json:
             _print_json(
                 {

@@ -43,6 +43,29 @@ layer = "blocks"
 key = "block"
 groups = { black = "black", white = "white", other = "other" }
 reference = "white"
+
+# Which places come first and why, what a cap on a group's share of the burden costs, and what if:
+# rtmdx prioritize study.toml
+[priority]
+places = { path = "city.gpkg", layer = "blocks", name = "block" }
+k = 15
+cells = 50
+
+[priority.budget]
+cells = 200
+min_patch = 10
+
+[priority.fair]
+zones = { path = "city.gpkg", layer = "blocks" }
+group = "black"
+population = "population"
+cells = 200
+
+[[priority.what_if]]
+label = "The dark streets of the 50 highest blocks lit"
+within_top = 50
+around = 15  # metres: streets lie between blocks
+edits = [{ layer = "dark_streets", action = "remove" }]
 """
 
 _HEAD = """\

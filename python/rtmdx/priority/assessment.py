@@ -18,8 +18,9 @@ from rtmdx.priority.inputs import cell_values
 from rtmdx.priority.prioritization import Capture, Prioritization
 from rtmdx.priority.ranking import Ranking, rank
 from rtmdx.priority.selection import select
+from rtmdx.priority.weights import place_weights
 from rtmdx.runs.inputs import Inputs, LayerReader
-from rtmdx.runs.places import Places, read_places
+from rtmdx.runs.places import Places, events_in_places, read_places
 from rtmdx.runs.run import fit, kernel_density, load
 from rtmdx.runs.study_priority import FairSpec, PrioritySpec, WhatIfSpec
 from rtmdx.space.readers import require_field
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.runs.study import Study
+    from rtmdx.space.layers import Events
 
 __all__ = ["Begun", "begin", "prioritize"]
 
 Layers = Mapping[str, "gpd.GeoDataFrame"]
+_PAST = "Past counts"
 _OWN = ("places", "zones")  # layers in memory that a run does not know
 
 
@@ -155,8 +158,13 @@ class Begun:
         events = judged.counts(terrain.grid).astype(np.float64)
         scores = self._scores(terrain, threads)
         notes = [n for layer in (self.places, self.zones) if layer is not None for n in _dropped(layer)]
-        place_ranking, cell_ranking, captures, overlaps = self._ranked(terrain, scores, events, threads)
-        notes += overlaps
+        place_events, place_ranking, place_captures = self._ranked_places(terrain, scores, judged, threads)
+        cell_ranking, captures = self._ranked_cells(terrain, scores, events, threads)
+        if place_ranking is not None and place_events is not None:
+            notes += place_ranking.notes
+            beyond = int(events.sum()) - int(place_events.sum())
+            if beyond > 0:
+                notes.append(f"{beyond:,} of {int(events.sum()):,} events judged by lie in no place.")
         step()
         place_reasons = None
         if self.places is not None and place_ranking is not None:
@@ -189,7 +197,8 @@ class Begun:
         return Prioritization(
             title=terrain.title, outcome=terrain.events.name, fitted=inputs.events.period, judged=judged.period,
             held_out=held_out, spec=spec, terrain=terrain, events=events, places=self.places,
-            place_ranking=place_ranking, cell_ranking=cell_ranking, captures=captures, place_reasons=place_reasons,
+            place_events=place_events, place_ranking=place_ranking, cell_ranking=cell_ranking,
+            captures=(*place_captures, *captures), place_reasons=place_reasons,
             cell_reasons=cell_reasons, selection=selection, frontier=frontier, what_ifs=tuple(edited),
             notes=tuple(dict.fromkeys(notes)),
         )  # fmt: skip
@@ -198,36 +207,49 @@ class Begun:
         """The terrain and its baselines, by name."""
         scores = {"Risk terrain": cell_values(terrain, self.spec.by, None)[0]}
         if self.inputs.holdout is not None:  # ranks by the very events they are judged by say nothing
-            scores["Past counts"] = terrain.counts.astype(np.float64)
+            scores[_PAST] = terrain.counts.astype(np.float64)
             scores |= [kernel_density(self.inputs, threads)]
         posterior = terrain.posterior_risk
         if posterior is not None and posterior.updated and self.spec.by != "posterior":
             scores["Posterior risk"] = posterior.expected_cells
         return scores
 
-    def _ranked(
+    def _ranked_places(
+        self, terrain: RiskTerrain, scores: dict[str, NDArray[np.float64]], judged: Events, threads: int | None
+    ) -> tuple[NDArray[np.float64] | None, Ranking | None, tuple[Capture, ...]]:
+        """Events of each place, the terrain's ranking, and what every ranking captures."""
+        if self.places is None:
+            return None, None, ()
+        frame, spec = self.places.frame, self.spec
+        held = events_in_places(self.places, judged.x, judged.y).astype(np.float64)
+        past = events_in_places(self.places, terrain.events.x, terrain.events.y).astype(np.float64)
+        options: dict[str, Any] = {"k": spec.k, "shares": (), "threads": threads}
+        found = {}
+        for name, score in scores.items():
+            if name == _PAST:  # events are points: no need to share out those of a cell
+                area = place_weights(frame, terrain.grid, threads).sum(np.ones(terrain.grid.n_cells))
+                found[name] = rank(past, events=held, area=area, **options)
+            else:
+                found[name] = rank(
+                    score, places=frame, statistic=spec.place_statistic, grid=terrain.grid, events=held, **options
+                )
+        captures = tuple(Capture("place", name, t) for name, ranking in found.items() for t in ranking.top)
+        return held, next(iter(found.values())), captures
+
+    def _ranked_cells(
         self, terrain: RiskTerrain, scores: dict[str, NDArray[np.float64]], events: NDArray[np.float64],
         threads: int | None,
-    ) -> tuple[Ranking | None, Ranking, tuple[Capture, ...], tuple[str, ...]]:  # fmt: skip
-        """The terrain's rankings of places and cells, what every ranking captures, and notes."""
+    ) -> tuple[Ranking, tuple[Capture, ...]]:  # fmt: skip
+        """The terrain's ranking, and what every ranking captures, by the number of cells."""
         spec = self.spec
-        shared: dict[str, Any] = {"grid": terrain.grid, "events": events, "threads": threads}
-        captures: list[Capture] = []
-        of_places: list[Ranking] = []
-        if self.places is not None:
-            frame, statistic = self.places.frame, spec.place_statistic
-            of_places = [
-                rank(s, places=frame, statistic=statistic, k=spec.k, shares=(), **shared) for s in scores.values()
-            ]
-        of_cells = [rank(s, k=spec.cells, shares=spec.shares, **shared) for s in scores.values()]
-        for unit, rankings in (("place", of_places), ("cell", of_cells)):
-            captures += [
-                Capture(unit, name, t) for name, found in zip(scores, rankings, strict=False) for t in found.top
-            ]
+        found = {
+            name: rank(score, k=spec.cells, shares=spec.shares, grid=terrain.grid, events=events, threads=threads)
+            for name, score in scores.items()
+        }
+        captures = [Capture("cell", name, t) for name, ranking in found.items() for t in ranking.top]
         order = list(scores)
-        captures.sort(key=lambda c: (c.unit == "cell", c.top.k, order.index(c.method)))
-        first = of_places[0] if of_places else None
-        return first, of_cells[0], tuple(captures), () if first is None else first.notes
+        captures.sort(key=lambda c: (c.top.k, order.index(c.method)))
+        return next(iter(found.values())), tuple(captures)
 
 
 def _dropped(layer: Places) -> list[str]:
@@ -262,7 +284,7 @@ def _within_top(one: WhatIfSpec, places: gpd.GeoDataFrame | None, ranking: Ranki
         return list(one.edits)
     table = ranking.to_frame()
     ranked = table[(table["rank_best"] > 0) & (table["rank_best"] <= one.within_top)]
-    ground = places.loc[ranked.index].geometry.union_all()
+    ground = places.loc[ranked.index].geometry.buffer(one.around).union_all()
     return [
         e.model_copy(update={"within": ground.wkt}) if e.within is None and e.action != "add" else e for e in one.edits
     ]

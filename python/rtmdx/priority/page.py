@@ -14,26 +14,24 @@ from rtmdx.priority.prioritization import Capture, Prioritization
 from rtmdx.report.maps import RISK, Canvas, class_breaks, ramp
 from rtmdx.report.numbers import number
 
-__all__ = ["prioritization_page", "prioritization_section"]
+__all__ = ["prioritization_page", "section_markup"]
 
 _STYLE = """
 body { font: 16px/1.5 sans-serif; max-width: 980px; margin: 32px auto; padding: 0 16px; color: #2b3038; }
 h1 { margin-bottom: 4px; } h2 { margin-top: 40px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid #e3e5e8; text-align: left; vertical-align: top; }
-th.n, td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.map { max-width: 620px; } .map svg { width: 100%; height: auto; display: block; }
+th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; }
+figure { margin: 0; }
 .keys { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 13px; }
-.keys i { display: inline-block; width: 14px; height: 14px; margin-right: 6px; vertical-align: -2px; }
-.keys i { border: 1px solid #c9ccd1; }
-.caveat { background: #fbf4e4; border-left: 4px solid #e0a93b; padding: 8px 14px; }
-.scroll { overflow-x: auto; } .dim { color: #667; font-size: 14px; }
+.box { background: #fbf4e4; border-left: 4px solid #e0a93b; padding: 8px 14px; }
+.scroll { overflow-x: auto; } .caption, figcaption { color: #55606e; font-size: 14px; }
 """
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{style}</style></head><body>
 <h1>{title}</h1>
-<p class="dim">{under}</p>
+<p class="caption">{under}</p>
 {body}
 </body></html>
 """
@@ -47,32 +45,34 @@ def prioritization_page(found: Prioritization) -> str:
     under = escape(
         f"{found.outcome}, modelled on {found.fitted}. Places, never people: a rank says where risk is, not what to do."
     )
-    return _PAGE.format(title=title, style=_STYLE, under=under, body=prioritization_section(found))
+    return _PAGE.format(title=title, style=_STYLE, under=under, body=section_markup(found, heading="h2"))
 
 
-def prioritization_section(found: Prioritization) -> str:
-    """Return the content of the page, for the report as well."""
-    parts = []
+def section_markup(found: Prioritization, *, heading: str = "h3") -> str:
+    """Return the content without a page around it; headings are of the level given."""
+    parts: list[str] = []
+
+    def add(title: str, *content: str) -> None:
+        parts.extend([f"<{heading}>{escape(title)}</{heading}>", *content])
+
     enforcement = [f.message for f in found.terrain.findings if f.code == "enforcement"]
-    parts += [f'<p class="caveat">{escape(m)}</p>' for m in enforcement]
+    parts += [f'<p class="box warn">{escape(m)}</p>' for m in enforcement]
     if found.places is not None:
-        parts += [f"<h2>The first {found.spec.k:,} places</h2>", _map(found), _places(found)]
-    parts += [f"<h2>The first {found.spec.cells:,} cells</h2>", _cells(found)]
+        add(f"The first {found.spec.k:,} places", _map(found), _places(found))
+    add(f"The first {found.spec.cells:,} cells", _cells(found))
     if found.places is None:
         parts.append(_map(found))
-    parts += ["<h2>What they capture</h2>", _captures(found)]
-    if found.selection is not None or found.frontier is not None:
-        parts.append("<h2>Choices</h2>")
+    add("What they capture", _captures(found))
     asked = [s for s in found.sentences() if s.startswith(("A choice of", "Of any"))]
-    parts += [f"<p>{escape(s)}</p>" for s in asked]
+    if asked:
+        add("Choices", *(f"<p>{escape(s)}</p>" for s in asked))
     if found.frontier is not None:
         parts.append(_frontier(found))
-    if found.what_ifs:
-        parts.append("<h2>What if</h2>")
-        parts += [_what_if(w, found.places is not None) for w in found.what_ifs]
+    for w in found.what_ifs:
+        add(f"What if: {w.title}", _what_if(w, found.places is not None))
     notes = [n for n in found.notes if n not in enforcement]
     if notes:
-        parts.append("<h2>Notes</h2><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>")
+        add("Notes", "<ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>")
     return "\n".join(parts)
 
 
@@ -108,16 +108,21 @@ def _map(found: Prioritization) -> str:
         f"M{x - side / 2:.1f} {y - side / 2:.1f}h{side:.1f}v{side:.1f}h{-side:.1f}z" for x, y in xy.tolist()
     )
     drawing.append(f'<path d="{marks}" fill="none" stroke="{_MARK}" stroke-width="2"/>')
-    keys = [f'<li><i style="background:{c}"></i>from {number(v)}</li>' for c, v in zip(colors, lower, strict=True)]
-    keys.append(f'<li><i style="border:2px solid {_MARK}"></i>the first {found.spec.cells:,} cells</li>')
+    keys = [_key(f"background:{c}", f"from {number(v)}") for c, v in zip(colors, lower, strict=True)]
+    keys.append(_key(f"border:2px solid {_MARK}", f"the first {found.spec.cells:,} cells"))
     if len(top):
-        keys.append(f'<li><i style="border:2px solid {_EDGE}"></i>the first {found.spec.k:,} places, by rank</li>')
+        keys.append(_key(f"border:2px solid {_EDGE}", f"the first {found.spec.k:,} places, by rank"))
     what = escape(f"Map of the relative risk score of {found.title}, darker where higher")
     return (
-        f'<figure class="map"><svg viewBox="{canvas.view_box}" role="img" aria-label="{what}">{"".join(drawing)}</svg>'
-        f'<figcaption class="dim">Relative risk score, 1 the lowest.</figcaption><ul class="keys">{"".join(keys)}</ul>'
-        "</figure>"
+        f'<figure style="max-width:620px"><svg style="width:100%;height:auto;display:block" role="img" '
+        f'viewBox="{canvas.view_box}" aria-label="{what}">{"".join(drawing)}</svg>'
+        f'<figcaption>Relative risk score, 1 the lowest.</figcaption><ul class="keys">{"".join(keys)}</ul></figure>'
     )
+
+
+def _key(style: str, words: str) -> str:
+    box = f"display:inline-block;box-sizing:border-box;width:15px;height:15px;margin-right:6px;{style}"
+    return f'<li><i style="{box}"></i>{escape(words)}</li>'
 
 
 def _places(found: Prioritization) -> str:
@@ -129,9 +134,10 @@ def _places(found: Prioritization) -> str:
     head = [">Rank", "Place", f">{what}", f">{_events(found)}", "Tier", "Factors that put it there"]
     told = (
         "Each factor multiplies the score by the figure given where it raises risk; the share of the place in which it "
-        "does stands in brackets. Ranks are first and last over all ways to break ties."
+        "does stands in brackets. Ranks are first and last over all ways to break ties. "
+        f"Expected: over {found.fitted}. {_events(found)}: of {found.judged}."
     )
-    return _table(head, rows) + f'<p class="dim">{told}</p>'
+    return _table(head, rows) + f'<p class="caption">{escape(told)}</p>'
 
 
 def _cells(found: Prioritization) -> str:
@@ -140,8 +146,8 @@ def _cells(found: Prioritization) -> str:
         [_rank(r.rank_best, r.rank_worst), f"{r.x:,.0f}, {r.y:,.0f}", f"{r.expected:,.2f}", f"{r.events:,.0f}", r.why]
         for r in table.head(_CELLS).itertuples()
     ]
-    head = [">Rank", "Centre (x, y)", ">Expected", f">{_events(found)}", "Factors that put it there"]
-    more = f'<p class="dim">{len(table) - _CELLS:,} more are in top_cells.csv.</p>' if len(table) > _CELLS else ""
+    head = [">Rank", ">Centre (x, y)", ">Expected", f">{_events(found)}", "Factors that put it there"]
+    more = f'<p class="caption">{len(table) - _CELLS:,} more are in top_cells.csv.</p>' if len(table) > _CELLS else ""
     return _table(head, rows) + more
 
 
@@ -156,7 +162,7 @@ def _captures(found: Prioritization) -> str:
     ties = (
         "Where ties decide who is among the first, the lowest and highest over all ways to break them are in brackets."
     )
-    return _table(head, rows) + f'<p class="dim">{escape(when)} {ties}</p>'
+    return _table(head, rows) + f'<p class="caption">{escape(when)} {ties}</p>'
 
 
 def _capture_row(c: Capture) -> list[str]:
@@ -180,13 +186,13 @@ def _frontier(found: Prioritization) -> str:
         f"{what} of {found.frontier.group} among the residents of the {found.frontier.k:,} cells chosen. Which burden "
         "to count and which cap is right are for people to decide."
     )
-    return _table(head, rows) + f'<p class="dim">{escape(told)}</p>'
+    return _table(head, rows) + f'<p class="caption">{escape(told)}</p>'
 
 
 def _what_if(w: WhatIf, by_place: bool) -> str:
     said = w.sentences()
-    parts = [f"<h3>{escape(w.title)}</h3>", *(f"<p>{escape(s)}</p>" for s in said[:-1])]
-    parts.append(f'<p class="caveat">{escape(said[-1])}</p>')
+    parts = [f"<p>{escape(s)}</p>" for s in said[:-1]]
+    parts.append(f'<p class="box warn">{escape(said[-1])}</p>')
     if by_place:
         table = w.to_frame()
         table = table[table["change"] != 0]
@@ -203,7 +209,7 @@ def _what_if(w: WhatIf, by_place: bool) -> str:
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:
     number_ = [h.startswith(">") for h in head]
-    kind = [' class="n"' if n else "" for n in number_]
+    kind = [' class="n" style="white-space:nowrap"' if n else "" for n in number_]
     top = "".join(f'<th scope="col"{k}>{escape(h.removeprefix(">"))}</th>' for h, k in zip(head, kind, strict=True))
     body = "".join(
         "<tr>" + "".join(f"<td{k}>{escape(str(v))}</td>" for v, k in zip(row, kind, strict=True)) + "</tr>"
@@ -217,7 +223,7 @@ def _events(found: Prioritization) -> str:
 
 
 def _rank(best: int, worst: int) -> str:
-    return f"{best}" if best == worst else f"{best} to {worst}"
+    return f"{best}" if best == worst else f"{best}–{worst}"
 
 
 def _bounds(b: Bounds, form: str) -> str:

@@ -14,6 +14,7 @@ from rtmdx.priority.frontier import Frontier
 from rtmdx.priority.ranking import Ranking, Top
 from rtmdx.priority.selection import Selection
 from rtmdx.runs.places import Places
+from rtmdx.runs.sections import Section
 from rtmdx.runs.study_priority import PrioritySpec
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Prioritization:
     events : float64 array, shape (n_cells,)
         Events judged by, per cell.
     places : Places or None
+    place_events : float64 array, shape (n_places,), or None
+        Events judged by in each place: points within it.
     place_ranking : Ranking or None
     cell_ranking : Ranking
     captures : tuple of Capture
@@ -81,6 +84,7 @@ class Prioritization:
     terrain: RiskTerrain = field(repr=False)
     events: Float = field(repr=False)
     places: Places | None = field(repr=False)
+    place_events: Float | None = field(repr=False)
     place_ranking: Ranking | None = field(repr=False)
     cell_ranking: Ranking = field(repr=False)
     captures: tuple[Capture, ...]
@@ -105,8 +109,9 @@ class Prioritization:
         why = reasons(self.place_reasons, most=factors)
         table["why"] = [why[name] for name in table.index]
         assert self.places is not None
+        assert self.place_events is not None
         at = self.places.frame.index.get_indexer(table.index)
-        table.insert(3, "events", self._place_events()[at])
+        table.insert(3, "events", self.place_events[at])
         table.insert(4, "area", self.places.frame.geometry.area.to_numpy()[at])
         table.index.name = "place"
         return table
@@ -172,6 +177,12 @@ class Prioritization:
             out += [f"{w.title}. {w.sentences()[0]}", *w.sentences()[1:]]
         return [*out, *self.notes]
 
+    def section(self) -> Section:
+        """Return it as a section of a run's report, and of its ``run.json``."""
+        from rtmdx.priority.page import section_markup
+
+        return Section("priority", "Which places first", section_markup(self), self.to_dict())
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {
@@ -195,14 +206,6 @@ class Prioritization:
             "notes": list(self.notes),
             "sentences": self.sentences(),
         }
-
-    def _place_events(self) -> Float:
-        from rtmdx.space.zonal import zonal
-
-        assert self.places is not None
-        grid = self.terrain.grid
-        sums = zonal(grid.to_raster(self.events), self.places.frame, grid, statistics=("sum",))["sum"]
-        return np.asarray(sums.to_numpy(), dtype=np.float64)
 
 
 def _capture(top: Top) -> str:

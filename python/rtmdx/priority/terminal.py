@@ -11,9 +11,25 @@ from rich.table import Table
 from rtmdx.model.validity import Bounds
 from rtmdx.priority.prioritization import Prioritization
 
-__all__ = ["print_prioritization"]
+__all__ = ["print_first", "print_prioritization"]
 
-_CELLS, _FACTORS = 10, 3  # shown; all are in the files
+_SHORT, _CELLS, _FACTORS = 5, 10, 3  # shown; all are in the files
+
+
+def print_first(console: Console, found: Prioritization) -> None:
+    """Print the first few places, and in a sentence each what the first capture: the short form."""
+    console.print("[bold]Which places first[/]", highlight=False)
+    places = found.top_places(_FACTORS)
+    if len(places):
+        table = _table(">Rank", "Place", ">Expected" if found.spec.by != "score" else ">Score", "Why")
+        for row in places.head(_SHORT).reset_index().itertuples():
+            rank = _rank(row.rank_best, row.rank_worst)
+            table.add_row(rank, escape(str(row.place)), f"{row.score:,.1f}", escape(row.why))
+        console.print(table)
+    for said in found.sentences():
+        if said.startswith("The first "):
+            console.print(escape(said), highlight=False)
+    console.print("[dim]More in the report; `rtmdx prioritize` writes tables and a GeoPackage.[/]", highlight=False)
 
 
 def print_prioritization(console: Console, found: Prioritization) -> None:
@@ -54,7 +70,7 @@ def print_prioritization(console: Console, found: Prioritization) -> None:
 
 
 def _rank(best: int, worst: int) -> str:
-    return f"{best}" if best == worst else f"{best}-{worst}"
+    return f"{best}" if best == worst else f"{best}–{worst}"
 
 
 def _percent(value: float) -> str:

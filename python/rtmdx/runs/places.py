@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
 from rtmdx.runs.inputs import LayerReader
@@ -18,7 +19,7 @@ from rtmdx.space.readers import require_field
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Places", "read_places"]
+__all__ = ["Places", "events_in_places", "read_places"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,26 @@ class Places:
     frame: gpd.GeoDataFrame
     cleaning: Cleaning
     findings: tuple[Finding, ...] = ()
+
+
+def events_in_places(places: Places, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count the events in each place, shape (n_places,).
+
+    An event counts for every place that holds it; one that lies on borders only, for the first of the layer.
+    """
+    import shapely
+
+    shapes = places.frame.geometry.to_numpy()
+    points = shapely.points(x, y)
+    point, place = shapely.STRtree(shapes).query(points, predicate="intersects")
+    inside = shapely.contains_properly(shapes[place], points[point])
+    held = np.zeros(len(points), dtype=np.bool_)
+    held[point[inside]] = True
+    counts = np.bincount(place[inside], minlength=len(shapes))
+    on_border = ~held[point]
+    first = np.full(len(points), len(shapes), dtype=np.int64)
+    np.minimum.at(first, point[on_border], place[on_border])
+    return np.asarray(counts + np.bincount(first[first < len(shapes)], minlength=len(shapes)), dtype=np.int64)
 
 
 def read_places(source: PlaceSource, key: str, what: str, reader: LayerReader, grid: Grid) -> Places:

@@ -66,6 +66,8 @@ class WhatIfSpec(Spec):
     """Features removed, added or moved."""
     within_top: Annotated[int, Field(ge=1)] | None = None
     """Remove and move only within so many of the highest places; of edits that name no polygon of their own."""
+    around: Annotated[float, Field(ge=0)] = 0.0
+    """Also so far around these places, CRS units: streets lie between blocks."""
 
     @field_validator("edits")
     @classmethod
