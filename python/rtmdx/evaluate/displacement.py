@@ -266,9 +266,8 @@ def wdd_harm(
         raise InputError(f"names: found {len(labels)} ({len(set(labels))} different), expected {n}, one per type.")
     divide = divisors(times, areas, len(counts))
     spread = dispersion_in(dispersion)
-    types = tuple(
-        _wdd(counts[:, i], divide, times_in(times), areas_in(areas, len(counts)), spread, level) for i in range(n)
-    )
+    pair, sizes = times_in(times), areas_in(areas, len(counts))
+    types = tuple(_wdd(counts[:, i], divide, pair, sizes, spread, level) for i in range(n))
     estimate = float(sum(h * t.estimate for h, t in zip(harm, types, strict=True)))
     variance = float(sum(h * h * t.variance for h, t in zip(harm, types, strict=True)))
     low, high, p = normal_interval(estimate, math.sqrt(variance), level)

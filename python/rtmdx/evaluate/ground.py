@@ -15,7 +15,7 @@ from rtmdx.space.values import crs_name, named
 __all__ = ["polygon_of", "ring", "shapes_of"]
 
 QUARTER = 64
-"""Segments of a quarter of a circle: a buffer's area is then within 0.01 %."""
+"""Segments of a quarter of a circle: a buffer's area is then within about 0.01 %."""
 
 
 def shapes_of(value: Any, name: str, *, like: Any = None) -> NDArray[np.object_]:
@@ -25,7 +25,7 @@ def shapes_of(value: Any, name: str, *, like: Any = None) -> NDArray[np.object_]
     ------
     InputError, CRSError
     """
-    series = getattr(value, "geometry", value) if not isinstance(value, shapely.Geometry) else [value]
+    series: Any = getattr(value, "geometry", value) if not isinstance(value, shapely.Geometry) else [value]
     crs, other = getattr(series, "crs", None), getattr(like, "crs", None)
     if crs is not None and other is not None and not crs.equals(other):
         series = series.to_crs(other)

@@ -82,8 +82,8 @@ class WDDPower(Result):
         return (
             f"With {number(self.treated)} events before in treated and {number(self.control)} in control areas, a "
             f"reduction by {percent(self.reduction)} ({number(self.effect)} events, standard error {number(self.se)}) "
-            f"is found with probability {percent(self.power)} ({self.alternative}, alpha {self.alpha:g}, {self.method}); "
-            f"{least}.{self._notes}"
+            f"is found with probability {percent(self.power)} ({self.alternative}, alpha {self.alpha:g}, "
+            f"{self.method}); {least}.{self._notes}"
         )
 
 

@@ -40,11 +40,11 @@ def calibrate(x: Float, target: Float, base: Float, slack: Float, *, tolerance: 
     z = z * base.sum()
     k = z.shape[1]
 
-    def state(lam: Float) -> tuple[float, Float, Float]:
+    def state(lam: Float) -> tuple[float, Float, NDArray[np.bool_]]:
         inner = 1.0 + z @ lam
         active = inner > 0
         u = np.where(active, inner, 0.0)
-        value = goal @ lam - 0.5 * float(d @ (u * u)) - 0.5 * float(slack @ (lam * lam))
+        value = float(goal @ lam) - 0.5 * float(d @ (u * u)) - 0.5 * float(slack @ (lam * lam))
         return value, goal - z.T @ (d * u) - slack * lam, active
 
     lam = np.zeros(k)

@@ -61,8 +61,8 @@ class LocationQuotient(Result):
         """Say it in one sentence."""
         return (
             f"{self.name}: location quotient {number(self.estimate)} ({100 * self.level:g} % interval "
-            f"{span(self.low, self.high)}, p {p_value(self.p)}): {self.events:,.0f} of {self.total_events:,.0f} events on "
-            f"{percent(self.exposure / self.total_exposure)} of {self.unit}.{self._notes}"
+            f"{span(self.low, self.high)}, p {p_value(self.p)}): {self.events:,.0f} of {self.total_events:,.0f} "
+            f"events on {percent(self.exposure / self.total_exposure)} of {self.unit}.{self._notes}"
         )
 
 

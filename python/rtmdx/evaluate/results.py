@@ -27,7 +27,7 @@ FEW_EVENTS = 10
 CAVEATS = {
     "association": "a difference that goes with the action is not thereby its effect: whatever else changed in these "
     "places at that time is in it too",
-    "few-events": f"a count is below {FEW_EVENTS}: the normal interval is rough",
+    "few-events": f"a count is below {FEW_EVENTS}: it tells little",
     "regression-to-the-mean": "the places were chosen by their past counts: high counts tend to fall by themselves, "
     "which looks like an effect",
     "before-peak": "the treated places had more events just before than in the same span before that: some of the fall "
@@ -37,12 +37,13 @@ CAVEATS = {
     "pretrend": "before the action, treated and control places did not change alike: the comparison is in doubt",
     "weights-fixed": "the interval takes the weights of the controls as given, though they follow from counts",
     "overlapping-actions": "places had several actions at one time: what each did cannot be told apart",
+    "before-treated": "the period before holds days of another action in the same place",
     "unequal-times": "before and after differ in length: counts are scaled to the period after, and seasons may differ",
     "season": "before and after are different times of the year: what the seasons bring is only taken out as far as "
     "the controls have the same seasons",
     "enforcement": "the outcome is made by enforcement itself: more or less of it may be what police did",
-    "overdispersed": "places change more than Poisson counts do: the permutation interval is wider than the Poisson one",
-    "autocorrelation": "what the model leaves is correlated in time; the interval's HAC errors allow for it only in part",
+    "overdispersed": "places change more than Poisson counts do: trust the permutation interval, which is wider",
+    "autocorrelation": "what the model leaves is correlated in time, which HAC errors allow for only in part",
     "few-periods": "few periods before or after: the trend, and so what would have happened, is poorly known",
     "short-season": "less than one whole season before the start: the season cannot be told from the trend",
     "dispersion": "counts vary more than a Poisson law: errors allow for it, but a negative binomial law fits better",
@@ -131,7 +132,7 @@ class Effect(Result):
 
 def signed(value: float) -> str:
     """Return a change with its sign, for people."""
-    shown = number(value)
+    shown = number(value) if abs(value) < 1000 or not math.isfinite(value) else f"{value:,.0f}".replace("-", "−")
     return f"+{shown}" if value > 0 and math.isfinite(value) else shown
 
 

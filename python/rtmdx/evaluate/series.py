@@ -23,7 +23,7 @@ from scipy import special, stats
 from rtmdx.errors import FitError, InputError, MissingDependencyError
 from rtmdx.evaluate.periods import exposure_in, series_in, start_in
 from rtmdx.evaluate.results import Effect, Result, level_in, normal_interval, plain, signed
-from rtmdx.report.numbers import number, p_value, percent, span
+from rtmdx.report.numbers import count, number, p_value, percent, span
 from rtmdx.space.values import choice, flag, whole
 
 __all__ = ["InterruptedSeries", "SeriesChecks", "SeriesTerm", "interrupted_series"]
@@ -161,8 +161,8 @@ class InterruptedSeries(Effect):
         """Say it in one sentence."""
         n = int(self.used[self.start :].sum())
         return (
-            f"In {n} periods from {plain(self.periods[self.start])} on, {number(self.observed, 4)} events were "
-            f"observed and {number(self.expected, 4)} expected had the series gone on: {signed(self.estimate)} averted "
+            f"In {n} periods from {plain(self.periods[self.start])} on, {count(self.observed)} events were "
+            f"observed and {count(self.expected)} expected had the series gone on: {signed(self.estimate)} averted "
             f"({self.interval}; {percent(self.share[0])} of those expected; {self.method}).{self._notes}"
         )
 
