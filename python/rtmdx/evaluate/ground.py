@@ -64,4 +64,6 @@ def polygon_of(value: Any, name: str) -> Any:
 def ring(core: Any, distance: float, without: Any, within: Any) -> Any:
     """Return the ground up to `distance` from `core`, less `core` and `without`, within `within`."""
     around = shapely.buffer(core, distance, quad_segs=QUARTER)
-    return shapely.intersection(shapely.difference(shapely.difference(around, core), without), within)
+    ground = shapely.intersection(shapely.difference(shapely.difference(around, core), without), within)
+    parts = shapely.get_parts(ground)
+    return shapely.union_all(parts[shapely.get_type_id(parts) == 3])  # where borders only touch, lines are left

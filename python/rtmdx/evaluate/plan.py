@@ -176,7 +176,8 @@ def evaluate_plan(
         main = made if main is None else main
     settings = {
         "controls": "rest" if isinstance(controls, str) else list(controls), "weighting": weighting,
-        "match": list(match), "relax": relax, "match_periods": options.match_periods if weighting == "calibrated" else None,
+        "match": list(match), "relax": relax,
+        "match_periods": options.match_periods if weighting == "calibrated" else None,
         "displacement": roles.distance,
         "displacement_controls": roles.displacement_controls if roles.distance is not None else None,
         "before": options.before, "after": after, "lag": lag, "permutations": permutations, "dispersion": scale,
@@ -236,7 +237,8 @@ def _effect(
     if o.permutations:
         permutation = permute(
             place, windows, roles, days, places, _scaled(local.sum(days), o), weighting=o.weighting, match=o.match,
-            periods=o.match_periods, relax=o.relax, n=o.permutations, seed=o.seed, level=o.level, dispersion=o.dispersion,
+            periods=o.match_periods, relax=o.relax, n=o.permutations, seed=o.seed, level=o.level,
+            dispersion=o.dispersion,
         )  # fmt: skip
     flags = _flags(part, log, windows, counts, contrasts["treated"], days, span, o, pretrend, permutation, own)
     effect = PlanEffect(
