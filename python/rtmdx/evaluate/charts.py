@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 
 from rtmdx.evaluate.plan_results import PlanEffect
-from rtmdx.evaluate.results import signed
+from rtmdx.evaluate.results import signed, tick
 from rtmdx.evaluate.series import InterruptedSeries
 from rtmdx.report.charts import STYLES, Chart, Series, nice_ticks
 from rtmdx.report.numbers import tidy
@@ -51,7 +51,7 @@ def effects_chart(effects: tuple[PlanEffect, ...]) -> str:
         "Weighted displacement differences", (low, high), (len(rows) - 0.5, -0.5),
         "events, beside the controls' change", "", width=left + 560, height=_ROW * len(rows) + 62, left=left, right=165,
     )  # fmt: skip
-    ticks = [(t, signed(t) if t else "0") for t in nice_ticks(low, high, 6)]
+    ticks = [(t, tick(t)) for t in nice_ticks(low, high, 6)]
     chart.axes(ticks, [(float(i), name) for i, (name, _, _) in enumerate(rows)])
     x = chart.x(0.0)
     chart.body.append(f'<path class="zero" d="M{x:.1f} {chart.top:.1f}V{chart.height - chart.bottom:.1f}"/>')
@@ -154,7 +154,7 @@ def _frame(title: str, x: Any, low: Any, high: Any, x_label: str, y_label: str) 
     chart = Chart(title, (0.0, float(x[-1])), (bottom - pad, top + pad), x_label, y_label, width=560, height=300)
     chart.axes(
         [(t, tidy(t)) for t in nice_ticks(0.0, float(x[-1]), 6)],
-        [(t, signed(t) if t else "0") for t in nice_ticks(bottom - pad, top + pad, 5)],
+        [(t, tick(t)) for t in nice_ticks(bottom - pad, top + pad, 5)],
     )
     y = chart.y(0.0)
     chart.body.append(f'<path class="zero" d="M{chart.left:.1f} {y:.1f}H{chart.width - chart.right:.1f}"/>')

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtmdx.evaluate.charts import ROLE_COLORS, area_map, effects_chart, series_chart, steps_chart
-from rtmdx.evaluate.results import plain, signed
+from rtmdx.evaluate.results import amount, plain, signed
 from rtmdx.report.numbers import count, number, p_value, percent, plural
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space
 .pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 24px 36px;
   align-items: start; }}
 svg {{ display: block; width: 100%; height: auto; }}
-svg.map {{ max-width: 520px; }}
+svg.map {{ max-width: 460px; }}
 svg.map path {{ stroke: #6f7780; stroke-width: .6; }}
 svg.chart text {{ font: 13px system-ui, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--ink); }}
 svg.chart .tick {{ font-size: 12.5px; }}
@@ -148,7 +148,7 @@ def _differences(effects: Sequence[PlanEffect]) -> str:
 def _counts(effects: Sequence[PlanEffect]) -> str:
     rows = [
         [x.action if i == 0 else "", r.role, count(r.n_places) if r.n_places else "–",
-         f"{number(r.before, 4)} ({count(r.events_before)})", f"{number(r.after, 4)} ({count(r.events_after)})",
+         f"{amount(r.before)} ({count(r.events_before)})", f"{amount(r.after)} ({count(r.events_after)})",
          signed(r.change)]
         for x in effects
         for i, r in enumerate(x.roles)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtmdx.evaluate.plan_log import PlanLog
-from rtmdx.evaluate.results import CAVEATS, Effect, plain, signed
+from rtmdx.evaluate.results import CAVEATS, Effect, amount, plain, signed
 from rtmdx.report.numbers import count, number, p_value, plural
 
 __all__ = ["PlanCheck", "PlanEffect", "PlanEvaluation", "PlanStep", "RoleCounts"]
@@ -159,7 +159,7 @@ class PlanEffect(Effect):
 
     def sentence(self) -> str:
         """Say it in one sentence."""
-        counts = ", ".join(f"{r.role} {number(r.before)} to {number(r.after)}" for r in self.roles)
+        counts = ", ".join(f"{r.role} {amount(r.before)} to {amount(r.after)}" for r in self.roles)
         beside = ""
         if math.isfinite(self.percent):
             beside = f", {number(100 * self.percent)} % of those expected in the places"

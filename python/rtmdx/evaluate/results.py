@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from rtmdx.errors import InputError
-from rtmdx.report.numbers import number
+from rtmdx.report.numbers import count, number
 from rtmdx.space.values import named
 from rtmdx.space.values import number as plain_number
 
@@ -134,6 +134,16 @@ def signed(value: float) -> str:
     """Return a change with its sign, for people."""
     shown = number(value) if abs(value) < 1000 or not math.isfinite(value) else f"{value:,.0f}".replace("-", "−")
     return f"+{shown}" if value > 0 and math.isfinite(value) else shown
+
+
+def amount(value: float) -> str:
+    """Return a count that may be weighted: whole where it is whole."""
+    return count(value) if value == round(value) else number(value, 4)
+
+
+def tick(value: float) -> str:
+    """Return a round change for an axis."""
+    return f"{value:+,.6g}".replace("-", "−") if value else "0"
 
 
 def plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtmdx.evaluate.assessment import Assessment
-from rtmdx.evaluate.results import signed
+from rtmdx.evaluate.results import amount, signed
 from rtmdx.report.numbers import count, number, p_value, plural
 
 __all__ = ["print_assessment"]
@@ -40,7 +40,7 @@ def print_assessment(console: Console, found: Assessment) -> None:
     for x in e.effects:
         for i, r in enumerate(x.roles):
             table.add_row(
-                escape(x.action) if i == 0 else "", r.role, number(r.before, 4), number(r.after, 4), signed(r.change),
+                escape(x.action) if i == 0 else "", r.role, amount(r.before), amount(r.after), signed(r.change),
                 count(r.events_before + r.events_after),
             )  # fmt: skip
     console.print(table)
