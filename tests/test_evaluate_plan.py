@@ -126,11 +126,11 @@ def test_coverage_of_the_interval_with_staggered_starts() -> None:
     records = [record("r1c1", "2018-01-01", "2018-06-30"), record("r4c4", "2018-03-01", "2018-12-31")]
     p, r = places(), log(*records)
     found = []
-    for seed in range(100):
-        e = events(8000, seed=seed)
+    for seed in range(60):
+        e = events(5000, seed=seed)
         found.append(evaluate_plan(r, p, e.assign(date=e["date"].to_numpy(dtype="datetime64[s]")), **COVER).effects[0])
-    assert 0.89 <= np.mean([x.covers_zero for x in found]) <= 0.99
-    assert np.std([x.z for x in found]) == pytest.approx(1, abs=0.2)
+    assert 0.88 <= np.mean([x.covers_zero for x in found]) <= 1.0
+    assert np.std([x.z for x in found]) == pytest.approx(1, abs=0.25)
 
 
 def test_a_planted_effect_is_found_and_each_action_told_apart() -> None:
@@ -197,7 +197,8 @@ def test_calibrated_controls_have_the_treated_places_history() -> None:
     once = evaluate_plan(log(), places(), e, weighting="calibrated", match_periods=1, permutations=19, **COVER).effects[
         0
     ]
-    assert once.permutation is not None
+    check = once.permutation
+    assert check is not None
     assert check.low <= 0 <= check.high
     assert check.name.endswith("random sets of controls")
     with pytest.raises(InputError, match="off by at least: .*treated"):
