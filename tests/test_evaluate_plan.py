@@ -43,7 +43,7 @@ def test_one_window_is_the_plain_difference() -> None:
     same = found[0]
     assert (same.estimate, same.variance, same.low) == pytest.approx((plain.estimate, plain.variance, plain.low))
     assert [(r.role, r.events_before, r.events_after) for r in same.roles] == [("treated", *t), ("control", *c)]
-    by_area = evaluate_plan(log(), places(), e, controls=controls, **COVER).effects[0]
+    by_area = evaluate_plan(log(), places(), e, controls=controls, weighting="area", **COVER).effects[0]
     weighed = wdd(c, t, areas=(3, 2))
     assert by_area.estimate == pytest.approx(2 * weighed.estimate)
     assert by_area.variance == pytest.approx(4 * weighed.variance)
@@ -56,7 +56,7 @@ def test_all_four_areas_are_the_plain_difference() -> None:
     control = "r4c1"
     found = evaluate_plan(
         log(record("r1c4", "2018-03-01", "2018-08-31")), p, e, controls=[control], displacement=150.0,
-        displacement_controls="ring", before=100, **COVER,
+        displacement_controls="ring", before=100, weighting="none", **COVER,
     )  # fmt: skip
     shapes = dict(zip(p["name"], p.geometry, strict=True))
     city = shapely.union_all(p.geometry.to_numpy())
@@ -80,6 +80,26 @@ def test_all_four_areas_are_the_plain_difference() -> None:
     areas = found.areas.set_index("role")["geometry"]
     assert areas["displacement"].symmetric_difference(rings["r1c4"]).area < 1e-6
     assert areas["displacement control"].symmetric_difference(rings[control]).area < 1e-6
+
+
+def test_controls_weighed_by_events_are_the_ratio_of_ratios() -> None:
+    """Equal proportional trends make no difference; the variance is the delta method's."""
+    e = events(20_000, seed=2)
+    r = log(record("r1c1", "2018-01-01", "2018-12-31"))
+    found = evaluate_plan(r, places(), e, controls=["r2c4", "r4c0", "r0c5"], **COVER).effects[0]
+    (t0, t1), (c0, c1) = ((x.events_before, x.events_after) for x in found.roles)
+    assert found.estimate == pytest.approx(t1 - t0 * c1 / c0)
+    variance = t1 + (c1 / c0) ** 2 * t0 + (t0 / c0) ** 2 * c1 + (c1 * t0 / c0**2) ** 2 * c0
+    assert found.variance == pytest.approx(variance)
+    assert found.percent == pytest.approx(wdd((c0, c1), (t0, t1)).ratio[0] - 1)
+    assert found.roles[1].before == pytest.approx(t0)
+    thinned = e[(e["date"] < "2018-01-01") | (np.arange(len(e)) % 2 == 0)]  # half of everything, everywhere
+    half = evaluate_plan(r, places(), thinned, **COVER).effects[0]
+    assert half.covers_zero
+    assert not evaluate_plan(log(), places(), thinned, weighting="none", **COVER).effects[0].covers_zero
+    nothing = e[e.geometry.within(places().geometry.iloc[7])]
+    with pytest.raises(InputError, match="weighting 'events': .* has no events in 2017-01-01 to 2017-12-31"):
+        evaluate_plan(r, places(), nothing, **COVER)
 
 
 def test_roles_do_not_overlap_and_rings_are_exact() -> None:

@@ -29,7 +29,12 @@ def shapes_of(value: Any, name: str, *, like: Any = None) -> NDArray[np.object_]
     crs, other = getattr(series, "crs", None), getattr(like, "crs", None)
     if crs is not None and other is not None and not crs.equals(other):
         series = series.to_crs(other)
-    elif like is not None and (crs is None) != (other is None) and not isinstance(value, shapely.Geometry) and hasattr(series, "crs"):
+    elif (
+        like is not None
+        and (crs is None) != (other is None)
+        and not isinstance(value, shapely.Geometry)
+        and hasattr(series, "crs")
+    ):
         raise CRSError(f"{name}: one layer has a coordinate reference system and the other has none.",
                        hint="Set it: frame.set_crs(...).")  # fmt: skip
     try:

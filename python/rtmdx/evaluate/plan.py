@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.evaluate.contrasts import Contrast, EventDays, Sum
+from rtmdx.evaluate.contrasts import Contrast, EventDays, Sum, contrast_pair
 from rtmdx.evaluate.ground import shapes_of
 from rtmdx.evaluate.plan_controls import Weighting, control_shares, permute
 from rtmdx.evaluate.plan_log import PlanLog
@@ -55,7 +55,7 @@ def evaluate_plan(
     area: Any = None,
     outcome: str = "events",
     controls: Literal["rest"] | Sequence[str] = "rest",
-    weighting: Weighting = "area",
+    weighting: Weighting = "events",
     match: Sequence[str] = (),
     match_periods: int = 4,
     relax: bool = False,
@@ -89,9 +89,11 @@ def evaluate_plan(
         What the events are, for people.
     controls : "rest" or sequence of str
         Places without any record in the log, less those that a ring reaches into; or places by name.
-    weighting : {"area", "none", "calibrated"}
-        Controls' counts scaled by treated over control area; taken as they are (all controls once); or weighted so that
-        they equal the treated places in number and in events of each part of the time before (`control_weights`).
+    weighting : {"events", "area", "none", "calibrated"}
+        Controls' counts scaled to as many events before as each treated place has, so that equal proportional trends
+        make no difference; scaled by treated over control area; taken as they are (all controls once); or weighted so
+        that they equal the treated places in number and in events of each part of the time before (`control_weights`).
+        Rings likewise, by events, area or not at all.
     match : sequence of str
         With "calibrated": columns of the places whose totals are matched besides.
     match_periods : int
@@ -139,7 +141,7 @@ def evaluate_plan(
         raise InputError(
             f"log: found {named(log)}, expected a PlanLog.", hint="Use PlanLog.read or PlanLog.from_frame."
         )
-    choice(weighting, "weighting", ("area", "none", "calibrated"))
+    choice(weighting, "weighting", ("events", "area", "none", "calibrated"))
     if displacement_controls is not None:
         choice(displacement_controls, "displacement_controls", ("ring", "scaled"))
         if displacement is None:
@@ -192,47 +194,27 @@ def _effect(
     part: PlanLog, log: PlanLog, places: Any, roles: Roles, days: EventDays, span: Any, o: _Options
 ) -> tuple[PlanEffect, Any]:
     windows = windows_of(part.records, span, before=o.before, after=o.after, lag=o.lag, source=log.source)
-    distinct = tuple(dict.fromkeys(windows))
     place = np.array([roles.names.index(r.place) for r in part])
-    where = np.array([distinct.index(w) for w in windows])
-    shape = (len(distinct), roles.shapes.size)
     shares, weight_flags = control_shares(
-        place,
-        windows,
-        roles,
-        days,
-        places,
-        weighting=o.weighting,
-        match=o.match,
-        periods=o.match_periods,
+        place, windows, roles, days, places, weighting=o.weighting, match=o.match, periods=o.match_periods,
         relax=o.relax,
-    )
-    parts = {"treated": np.zeros(shape), "control": np.zeros(shape)}
-    np.add.at(parts["treated"], (where, place), 1.0)
-    for k, row in zip(where, shares, strict=True):
-        parts["control"][k, roles.controls] += row
-    if roles.distance is not None:
-        parts["displacement"], parts["displacement control"] = np.zeros(shape), np.zeros(shape)
-        ringed: Any = [roles.control_ring] if roles.displacement_controls == "ring" else roles.controls
-        for k, p in zip(where, place, strict=True):
-            unit = roles.ring_of(int(p))
-            size = 1.0 / len(place) if o.weighting == "none" else roles.areas[unit] / roles.areas[ringed].sum()
-            parts["displacement"][k, unit] += 1.0
-            parts["displacement control"][k, ringed] += size
-    contrasts = {name: Contrast(distinct, w) for name, w in parts.items()}
-    local = Contrast(distinct, parts["treated"] - parts["control"])
-    zero = Contrast(distinct, np.zeros(shape))
-    moved = (
-        zero if roles.distance is None else Contrast(distinct, parts["displacement"] - parts["displacement control"])
-    )
-    total = Contrast(distinct, local.weights + moved.weights)
+    )  # fmt: skip
+    parts = _parts(place, windows, shares, roles, days, o)
+    local, moved, total = _sums(parts)
     found = _scaled(total.sum(days), o)
     low, high, p = normal_interval(found.value, found.se, o.level)
-    counts = tuple(_counts(name, c, roles, days) for name, c in contrasts.items())
+    counts = tuple(_counts(name, c, roles, days) for name, c in parts.items())
     own = _interval(_scaled(local.sum(days), o), o.level)
     expected = counts[0].before + counts[1].change
     shown = expected if expected > 0 else math.nan
-    pretrend = _pretrend(total, days, span, o)
+    earlier = [w.earlier(o.before) for w in windows]
+    known = min(w.before_start for w in earlier) >= span[0]
+    pretrend, rise = None, 0.0
+    if known:
+        past = _parts(place, earlier, shares, roles, days, o)
+        pretrend = _check("one period earlier", _scaled(_sums(past)[2].sum(days), o), o.level)
+        alone = past["treated"]
+        rise = Contrast(alone.windows, tuple(w.scale for w in alone.windows), alone.weights).sum(days).z
     permutation = None
     if o.permutations:
         permutation = permute(
@@ -240,36 +222,61 @@ def _effect(
             periods=o.match_periods, relax=o.relax, n=o.permutations, seed=o.seed, level=o.level,
             dispersion=o.dispersion,
         )  # fmt: skip
-    flags = _flags(part, log, windows, counts, contrasts["treated"], days, span, o, pretrend, permutation, own)
+    flags = _flags(part, log, windows, counts, rise, o, pretrend, permutation, own)
     effect = PlanEffect(
         estimate=found.value, low=low, high=high, level=o.level, p=p,
         method="normal, Poisson events" + (f" times {o.dispersion:g}" if o.dispersion != 1 else ""),
         action=part.records[0].action, places=part.places, n_records=len(part), n_controls=roles.controls.size,
         variance=found.variance, z=found.z, roles=counts, local=own,
-        displaced=_interval(_scaled(moved.sum(days), o), o.level),
+        displaced=(0.0, 0.0, 0.0) if moved is None else _interval(_scaled(moved.sum(days), o), o.level),
         percent=own[0] / shown, percent_low=own[1] / shown, percent_high=own[2] / shown, pretrend=pretrend,
         permutation=permutation, steps=_steps(total, days, o),
         first=str(min(w.before_start for w in windows)), last=str(max(w.after_end for w in windows)),
         flags=(*o.flags, *weight_flags, *flags),
     )  # fmt: skip
-    return effect, (contrasts, shares.sum(axis=0))
+    weight = parts["control"].weights[:, roles.controls].sum(axis=0)
+    return effect, (parts, weight)
+
+
+def _parts(
+    place: NDArray[np.int64], windows: list[Window], shares: Float | None, roles: Roles, days: EventDays, o: _Options
+) -> dict[str, Contrast]:
+    """What treated places, controls and rings count for in these windows."""
+    parts = dict(zip(("treated", "control"), contrast_pair(place, roles.controls, windows, shares, days), strict=True))
+    if roles.distance is None:
+        return parts
+    rings = np.array([roles.ring_of(int(p)) for p in place])
+    ringed = np.array([roles.control_ring]) if roles.displacement_controls == "ring" else roles.controls
+    size: Float | None = None
+    if o.weighting != "events":
+        even = np.full(rings.size, 1.0 / rings.size)
+        each = even if o.weighting == "none" else roles.areas[rings] / roles.areas[ringed].sum()
+        size = np.repeat(each[:, None], ringed.size, axis=1)
+    pair = contrast_pair(rings, ringed, windows, size, days)
+    return parts | dict(zip(("displacement", "displacement control"), pair, strict=True))
+
+
+def _sums(parts: dict[str, Contrast]) -> tuple[Contrast, Contrast | None, Contrast]:
+    """The differences of places, of rings, and of both."""
+    local = parts["treated"] - parts["control"]
+    if "displacement" not in parts:
+        return local, None, local
+    moved = parts["displacement"] - parts["displacement control"]
+    return local, moved, local + moved
 
 
 def _flags(
-    part: PlanLog, log: PlanLog, windows: list[Window], counts: tuple[RoleCounts, ...], treated: Contrast,
-    days: EventDays, span: Any, o: _Options, pretrend: PlanCheck | None, permutation: PlanCheck | None, own: Any,
+    part: PlanLog, log: PlanLog, windows: list[Window], counts: tuple[RoleCounts, ...], rise: float, o: _Options,
+    pretrend: PlanCheck | None, permutation: PlanCheck | None, own: Any,
 ) -> tuple[str, ...]:  # fmt: skip
     found = []
     if min(min(c.events_before, c.events_after) for c in counts) < FEW_EVENTS:
         found.append("few-events")
     a, b = counts[0].before, counts[1].before
-    if max(a, b) > _UNLIKE * min(a, b):
+    if o.weighting != "events" and max(a, b) > _UNLIKE * min(a, b):
         found.append("baseline-unlike")
-    earlier = [w.earlier(o.before) for w in treated.windows]
-    if min(w.before_start for w in earlier) >= span[0]:
-        rise = treated.moved(earlier).sum(days)
-        if rise.z > 1.96:
-            found.append("before-peak")
+    if rise > 1.96:
+        found.append("before-peak")
     if pretrend is not None and not pretrend.low <= 0 <= pretrend.high:
         found.append("pretrend")
     if any(a.place in part.places for a, _ in log.overlaps()):
@@ -289,12 +296,8 @@ def _flags(
     return tuple(found)
 
 
-def _pretrend(total: Contrast, days: EventDays, span: Any, o: _Options) -> PlanCheck | None:
-    earlier = [w.earlier(o.before) for w in total.windows]
-    if min(w.before_start for w in earlier) < span[0]:
-        return None
-    found = _scaled(total.moved(earlier).sum(days), o)
-    return PlanCheck("one period earlier", found.value, *normal_interval(found.value, found.se, o.level))
+def _check(name: str, found: Sum, level: float) -> PlanCheck:
+    return PlanCheck(name, found.value, *normal_interval(found.value, found.se, level))
 
 
 def _steps(total: Contrast, days: EventDays, o: _Options) -> tuple[PlanStep, ...]:

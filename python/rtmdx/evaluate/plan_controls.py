@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtmdx.errors import FitError, InputError
 from rtmdx.evaluate.calibration import weights_for
-from rtmdx.evaluate.contrasts import Contrast, EventDays, Sum
+from rtmdx.evaluate.contrasts import EventDays, Sum, contrast_pair
 from rtmdx.evaluate.plan_results import PlanCheck
 from rtmdx.evaluate.roles import Roles
 from rtmdx.evaluate.windows import Window
@@ -21,7 +21,7 @@ from rtmdx.space.values import reals
 __all__ = ["Weighting", "control_shares", "permute"]
 
 Float = NDArray[np.float64]
-Weighting = Literal["area", "none", "calibrated"]
+Weighting = Literal["events", "area", "none", "calibrated"]
 
 
 def control_shares(
@@ -35,8 +35,10 @@ def control_shares(
     match: Sequence[str],
     periods: int,
     relax: bool,
-) -> tuple[Float, tuple[str, ...]]:
+) -> tuple[Float | None, tuple[str, ...]]:
     """Return what a control's change counts for beside each record, shape (n_records, n_controls), and flags.
+
+    None where that hangs on the window: by events.
 
     Raises
     ------
@@ -44,6 +46,8 @@ def control_shares(
         The calibrated totals cannot be met.
     """
     n, c = len(place), roles.controls
+    if weighting == "events":
+        return None, ()
     if weighting == "none":
         return np.full((n, c.size), 1.0 / n), ()
     if weighting == "area":
@@ -90,8 +94,6 @@ def permute(
             f"permutations: found {c.size} controls for {len(own)} treated places, expected at least twice as many."
         )
     rng = np.random.default_rng(seed)
-    distinct = tuple(dict.fromkeys(windows))
-    where = np.array([distinct.index(w) for w in windows])
     x, names = None, [""]
     if weighting == "calibrated":
         x, names = _matched(windows, roles, days, places, match, periods)
@@ -100,25 +102,22 @@ def permute(
     for _ in range(n):
         chosen = rng.choice(c.size, size=len(own), replace=False)
         stand_in = dict(zip(own, c[chosen].tolist(), strict=True))
+        units = np.array([stand_in[p] for p in place.tolist()])
         rest = np.delete(c, chosen)
-        weights = np.zeros((len(distinct), roles.shapes.size))
-        made = np.zeros(rest.size)
-        if x is not None:
-            rows = np.concatenate([c[chosen], rest])
-            try:
-                solved = weights_for(x[rows], np.arange(rows.size) < len(own), names, exact, relax=relax)
-            except (InputError, FitError):  # this set cannot be matched; how many could is said
-                continue
-            made = solved.weights[len(own) :] / len(own)
-        for k, p in zip(where, place.tolist(), strict=True):
-            weights[k, stand_in[p]] += 1.0
+        shares: Float | None = None
+        try:
             if x is not None:
-                weights[k, rest] -= made
+                rows = np.concatenate([c[chosen], rest])
+                solved = weights_for(x[rows], np.arange(rows.size) < len(own), names, exact, relax=relax)
+                shares = np.repeat(solved.weights[None, len(own) :] / len(own), units.size, axis=0)
             elif weighting == "area":
-                weights[k, rest] -= roles.areas[stand_in[p]] / roles.areas[rest].sum()
-            else:
-                weights[k, rest] -= 1.0 / len(place)
-        scores.append(abs(Contrast(distinct, weights).sum(days).z) / math.sqrt(dispersion))
+                shares = np.repeat((roles.areas[units] / roles.areas[rest].sum())[:, None], rest.size, axis=1)
+            elif weighting == "none":
+                shares = np.full((units.size, rest.size), 1.0 / units.size)
+            a, b = contrast_pair(units, rest, windows, shares, days)
+        except (InputError, FitError):  # this set cannot be matched; how many could is said
+            continue
+        scores.append(abs((a - b).sum(days).z) / math.sqrt(dispersion))
     if len(scores) < n / 2:
         raise FitError(f"permutations: only {len(scores)} of {n} random sets of controls could be matched.",
                        hint="Match fewer parts of the time before.")  # fmt: skip

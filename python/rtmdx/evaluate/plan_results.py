@@ -177,10 +177,17 @@ class PlanEffect(Effect):
                 f"{signed(self.low)} to {signed(self.high)} is compatible with them."
             )
         word = "fewer" if self.estimate < 0 else "more"
-        return (
+        said = (
             f"{count(abs(self.estimate))} events {word} than the controls' change would have brought went with "
-            f"{self.action!r}; from {signed(self.low)} to {signed(self.high)} is compatible with the data."
+            f"{self.action!r}; from {signed(self.low)} to {signed(self.high)} is compatible with Poisson counts"
         )
+        check = self.permutation
+        if check is not None and check.low <= 0 <= check.high:
+            return (
+                f"{said}. But places where nothing was done often differ as much (p {p_value(check.p)} among "
+                f"{check.name}), so the data do not tell."
+            )
+        return f"{said}."
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,8 +50,8 @@ class ControlsSpec(Spec):
 
     places: Literal["rest"] | tuple[str, ...] = "rest"
     """Places without a record in the log, or places by name."""
-    weighting: Literal["area", "none", "calibrated"] = "area"
-    """Scaled by area, as they are, or weighted to the treated places' events of each part of the time before."""
+    weighting: Literal["events", "area", "none", "calibrated"] = "events"
+    """Scaled to as many events before, by area, as they are, or weighted to the events of each part of it."""
     match: tuple[str, ...] = ()
     """Calibrated: fields of the places whose totals are matched besides."""
     match_periods: Annotated[int, Field(ge=1, le=500)] = 4
