@@ -335,4 +335,4 @@ def test_example_e7() -> None:
     )
     for name, weight in e["expected"].items():
         own = next(n for n in names if n.startswith(name))
-        assert found.weights[own] == pytest.approx(weight, abs=0.01)
+        assert found.weights[own] == pytest.approx(weight, abs=1e-4)

@@ -138,7 +138,7 @@ def signed(value: float) -> str:
 
 def amount(value: float) -> str:
     """Return a count that may be weighted: whole where it is whole."""
-    return count(value) if value == round(value) else number(value, 4)
+    return count(value) if math.isclose(value, round(value), abs_tol=1e-9) else number(value, 4)
 
 
 def tick(value: float) -> str:

@@ -163,7 +163,7 @@ class InterruptedSeries(Effect):
         return (
             f"In {n} periods from {plain(self.periods[self.start])} on, {count(self.observed)} events were "
             f"observed and {count(self.expected)} expected had the series gone on: {signed(self.estimate)} averted "
-            f"({self.interval}; {percent(self.share[0])} of those expected; {self.method}).{self._notes}"
+            f"({self.interval}; {number(100 * self.share[0])} % of those expected; {self.method}).{self._notes}"
         )
 
 
