@@ -45,25 +45,24 @@ def add_evaluate(app: typer.Typer, tools: Tools) -> None:
         with tools.session(quiet, as_json):
             from rtmdx.evaluate.assessment import assess, write_assessment
             from rtmdx.evaluate.spec import EvaluationSpec
+            from rtmdx.space.staging import require_free
 
             spec, own = EvaluationSpec.from_toml(plan, overrides=tools.changes(changes)), plan.absolute().parent
+            if out is not None:  # before anything is computed
+                require_free(out.absolute(), "output folder", overwrite=overwrite, folder=True)
             found = assess(spec, data=data or _data(spec, own), folder=own)
             written = write_assessment(found, out, overwrite=overwrite) if out is not None else {}
             if as_json:
                 tools.print_json(found.to_dict())
             elif not quiet:
                 from rich.console import Console
-                from rich.markup import escape
 
                 from rtmdx.evaluate.terminal import print_assessment
 
                 console = Console()
                 print_assessment(console, found)
                 if out is not None:
-                    console.print(f"\n[bold]Written to[/] {escape(str(out))}", highlight=False)
-                    width = max(map(len, written))
-                    for name, text in written.items():
-                        console.print(f"  {name:<{width}}  [dim]{text}[/]", highlight=False)
+                    tools.print_written(console, out, written)
 
     @app.command("evaluate-schema", hidden=True)
     def schema() -> None:

@@ -23,7 +23,7 @@ from scipy import special, stats
 from rtmdx.errors import FitError, InputError, MissingDependencyError
 from rtmdx.evaluate.periods import exposure_in, series_in, start_in
 from rtmdx.evaluate.results import Effect, Result, level_in, normal_interval, plain, signed
-from rtmdx.report.numbers import count, number, p_value, percent, span
+from rtmdx.report.numbers import count, number, p_value, span
 from rtmdx.space.values import choice, flag, whole
 
 __all__ = ["InterruptedSeries", "SeriesChecks", "SeriesTerm", "interrupted_series"]
