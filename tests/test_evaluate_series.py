@@ -188,3 +188,40 @@ def test_a_side_without_events_has_no_ratio() -> None:
     with pytest.raises(FitError, match="no events"):
         interrupted_series(y, START)
     assert interrupted_series(y, START, family="ols").observed == 0
+
+
+def test_control_series_is_a_stacked_regression() -> None:
+    y, c = series(seed=1), series(seed=2, level=0.9, mean=300.0)
+    found = interrupted_series(y, START, season=12, control=c, lags=3)
+    x = design()
+    stacked = np.vstack([np.hstack([x, x]), np.hstack([x, 0 * x])])
+    groups = np.repeat([0, 1], N)
+    fit = sm.GLM(np.concatenate([y, c]), stacked, family=sm.families.Poisson()).fit(
+        cov_type="hac-panel", cov_kwds={"groups": groups, "maxlags": 3, "use_correction": False}
+    )
+    for i, name in ((2, "control level"), (6 + 1, "trend"), (6 + 2, "level"), (6 + 3, "slope")):
+        term = found.term(name)
+        assert term.estimate == pytest.approx(np.exp(fit.params[i]), rel=1e-6)
+        assert (term.low, term.high) == pytest.approx(tuple(np.exp(fit.conf_int()[i])), rel=1e-5)
+    alone, other = interrupted_series(y, START, season=12), interrupted_series(c, START, season=12)
+    assert found.term("level").estimate == pytest.approx(
+        alone.term("level").estimate / other.term("level").estimate, rel=1e-6
+    )
+    # what would have been: the treated's own course, with the control's change
+    ratio = other.fitted / np.where(np.isnan(other.counterfactual), other.fitted, other.counterfactual)
+    np.testing.assert_allclose(found.counterfactual[START:], (alone.counterfactual * ratio)[START:], rtol=1e-6)
+    assert "changed as its control did" in found.sentence()
+    assert "control" in found.to_frame()
+    assert len(found.sentences()) == 1 + 6 + 1
+
+
+def test_a_change_that_both_had_is_not_averted() -> None:
+    truth, hits = 0.0, 0
+    for seed in range(60):
+        found = interrupted_series(
+            series(seed=seed), START, control=series(seed=900 + seed, mean=400.0), season=12, slope_change=False, lags=0
+        )
+        hits += found.low <= truth <= found.high
+    assert hits >= 53
+    with pytest.raises(InputError, match="found 60 \\(60 different\\), expected 5"):
+        interrupted_series(series(), START, control=[1, 2, 3, 4, 5])

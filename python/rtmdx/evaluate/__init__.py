@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rtmdx.evaluate.plan_results import PlanEffect, PlanEvaluation
     from rtmdx.evaluate.power import WDDPower, wdd_power
     from rtmdx.evaluate.quotients import LocationQuotient, LocationQuotients, location_quotient, quotient_near
-    from rtmdx.evaluate.series import InterruptedSeries, interrupted_series
+    from rtmdx.evaluate.series import interrupted_series
+    from rtmdx.evaluate.series_results import InterruptedSeries
     from rtmdx.evaluate.spec import EvaluationSpec
     from rtmdx.evaluate.synthetic import SyntheticControl, synthetic_control
 
@@ -33,7 +34,8 @@ _HOMES = {
     "plan_results": ("PlanEffect", "PlanEvaluation"),
     "power": ("WDDPower", "wdd_power"),
     "quotients": ("LocationQuotient", "LocationQuotients", "location_quotient", "quotient_near"),
-    "series": ("InterruptedSeries", "interrupted_series"),
+    "series": ("interrupted_series",),
+    "series_results": ("InterruptedSeries",),
     "spec": ("EvaluationSpec",),
     "synthetic": ("SyntheticControl", "synthetic_control"),
 }

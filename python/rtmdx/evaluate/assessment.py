@@ -16,7 +16,8 @@ from rtmdx.evaluate.plan import evaluate_plan
 from rtmdx.evaluate.plan_log import PlanLog
 from rtmdx.evaluate.plan_results import PlanEvaluation
 from rtmdx.evaluate.results import plain
-from rtmdx.evaluate.series import InterruptedSeries, interrupted_series
+from rtmdx.evaluate.series import interrupted_series
+from rtmdx.evaluate.series_results import InterruptedSeries
 from rtmdx.space.readers import file_digest, read_layer
 from rtmdx.space.selection import Finding, Selection, count_dropped, local_times, select_rows
 from rtmdx.space.staging import replacing
@@ -225,10 +226,13 @@ def _series(
     starts = sorted({r.start for r in log})
     if len(starts) > 1:
         return None, f"No interrupted series: the log has {len(starts)} starts, from {starts[0]} to {starts[-1]}."
-    names = [str(n) for n in places[spec.places.key]]
-    ground = shapely.union_all([places.geometry.iloc[names.index(p)] for p in log.places])
-    shapely.prepare(ground)
-    inside = shapely.intersects(ground, frame.geometry.to_crs(places.crs).to_numpy())
+    areas = found.areas
+    points = frame.geometry.to_crs(places.crs).to_numpy()
+    inside = {}
+    for role in ("treated", "control"):
+        ground = shapely.union_all(areas.loc[areas["role"] == role, "geometry"].to_numpy())
+        shapely.prepare(ground)
+        inside[role] = shapely.intersects(ground, points)
     first, last = (dt.date.fromisoformat(d) for d in found.coverage)
     ends = [r.end for r in log]
     if None not in ends:
@@ -236,7 +240,11 @@ def _series(
     opening = pd.Timestamp(first).to_period("M") + (1 if first.day > 1 else 0)
     closing = pd.Timestamp(last).to_period("M") - (0 if (last + dt.timedelta(days=1)).day == 1 else 1)
     months = pd.period_range(opening, closing, freq="M")
-    counts = frame["day"][inside].dt.to_period("M").value_counts().reindex(months, fill_value=0)
+    month = frame["day"].dt.to_period("M")
+    counts, control = (
+        month[inside[r]].value_counts().reindex(months, fill_value=0).to_numpy(np.float64)
+        for r in ("treated", "control")
+    )
     start = starts[0]
     begun = pd.Timestamp(start).to_period("M")
     labels = [m.start_time.date() for m in months]
@@ -244,10 +252,11 @@ def _series(
     before = sum(m < begun for m in months)
     try:
         fit = interrupted_series(
-            counts.to_numpy(np.float64), begun.start_time.date(), periods=labels, family=asked.family,
+            counts, begun.start_time.date(), periods=labels, family=asked.family,
             exposure=[float(m.days_in_month) for m in months], slope_change=asked.slope_change,
             season=12 if asked.season and before >= 12 else None, harmonics=asked.harmonics, transition=split,
-            level=spec.level,
+            level=spec.level, control=control if asked.control else None,
+            control_exposure=[float(m.days_in_month) for m in months],
         )  # fmt: skip
     except InputError as error:
         return None, f"No interrupted series: {error}"

@@ -11,7 +11,7 @@ import shapely
 
 from rtmdx.evaluate.plan_results import PlanEffect
 from rtmdx.evaluate.results import signed, tick
-from rtmdx.evaluate.series import InterruptedSeries
+from rtmdx.evaluate.series_results import InterruptedSeries
 from rtmdx.report.charts import STYLES, Chart, Series, nice_ticks
 from rtmdx.report.numbers import tidy
 

@@ -177,9 +177,15 @@ def _series(found: Assessment) -> list[str]:
         "<h2>Monthly series of the treated places</h2>",
         "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in s.sentences()) + "</ul>",
         f'<div class="scroll">{series_chart(s)}</div>',
-        '<p class="soft">Dots: counts. Lines: the fit, and (dashed, with limits) what was expected without the '
-        "change. There is no control series in it.</p>",
+        '<p class="soft">Dots: counts of the treated places. Lines: the fit, and (dashed, with limits) what was '
+        f"expected without the change. {_beside(s.control is not None)}</p>",
     ]
+
+
+def _beside(control: bool) -> str:
+    if control:
+        return "The controls' months are in the model: what they changed by is not taken for the actions' doing."
+    return "There is no control series in it."
 
 
 def _dropped(found: Assessment) -> str:

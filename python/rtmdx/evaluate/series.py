@@ -6,6 +6,9 @@
 ordinary least squares law (the last without the log, per unit of exposure); statsmodels fits. Errors are robust to
 overdispersion and, with lags, to correlation in time (Newey & West 1987). What would have happened without the change
 is the same law with c = d = 0.
+
+A control series has all terms of its own, and the treated one differs from it in each: c and d are then by how much
+more the treated series changed, and what would have happened has the control's change (a comparative series).
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -22,149 +24,15 @@ from scipy import special, stats
 
 from rtmdx.errors import FitError, InputError, MissingDependencyError
 from rtmdx.evaluate.periods import exposure_in, series_in, start_in
-from rtmdx.evaluate.results import Effect, Result, level_in, normal_interval, plain, signed
-from rtmdx.report.numbers import count, number, p_value, span
+from rtmdx.evaluate.results import level_in, normal_interval
+from rtmdx.evaluate.series_results import InterruptedSeries, SeriesChecks, SeriesTerm
 from rtmdx.space.values import choice, flag, whole
 
-__all__ = ["InterruptedSeries", "SeriesChecks", "SeriesTerm", "interrupted_series"]
+__all__ = ["interrupted_series"]
 
 Float = NDArray[np.float64]
 Family = Literal["poisson", "negative-binomial", "ols"]
 FEW_PERIODS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesTerm(Effect):
-    """A coefficient: of a count law a ratio of rates, of least squares a change in rate.
-
-    Attributes
-    ----------
-    name : str
-        "trend" and "slope" are per period, "level" is at the start.
-    scale : {"ratio", "change"}
-    """
-
-    name: str
-    scale: str
-
-    def sentence(self) -> str:
-        """Say it in one sentence."""
-        words = {
-            "trend": "trend before, per period",
-            "level": "level at the start",
-            "slope": "trend after beside before",
-        }
-        return (
-            f"{words.get(self.name, self.name).capitalize()}: {self.scale} {number(self.estimate)} "
-            f"({100 * self.level:g} % interval {span(self.low, self.high)}, p {p_value(self.p)})."
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesChecks(Result):
-    """What the model leaves.
-
-    Attributes
-    ----------
-    durbin_watson : float
-        Near 2 without correlation from period to period; of Pearson residuals.
-    ljung_box_p : float
-        Of no correlation up to `lags` periods.
-    lags : int
-    dispersion : float
-        Pearson statistic over degrees of freedom; NaN for least squares.
-    autocorrelation : float
-        At one period.
-    """
-
-    durbin_watson: float
-    ljung_box_p: float
-    lags: int
-    dispersion: float
-    autocorrelation: float
-
-    def sentence(self) -> str:
-        """Say it in one sentence."""
-        law = f", dispersion {number(self.dispersion)}" if math.isfinite(self.dispersion) else ""
-        return (
-            f"Residuals: Durbin-Watson {number(self.durbin_watson)}, Ljung-Box p {p_value(self.ljung_box_p)} over "
-            f"{self.lags} lags{law}.{self._notes}"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class InterruptedSeries(Effect):
-    """Events averted after the start: expected without the change less expected with it; negative where more came.
-
-    Attributes
-    ----------
-    terms : tuple of SeriesTerm
-        Trend, level, slope as far as they are in the model.
-    checks : SeriesChecks
-    counts, fitted, counterfactual, counterfactual_low, counterfactual_high : float64 arrays, shape (n,)
-        The counterfactual is NaN before the start; its limits are those of its mean.
-    periods : tuple
-    start : int
-        Index of the first period after.
-    used : bool array, shape (n,)
-        False for periods of transition, which are left out of the fit and of the sum.
-    observed, expected : float
-        Events observed after the start, and those expected without the change.
-    share : (float, float, float)
-        Averted over expected, with its interval.
-    family : str
-    alpha : float or None
-        Of a negative binomial law: variance = mean + alpha x mean^2.
-    lags : int
-        Of the HAC errors.
-    """
-
-    terms: tuple[SeriesTerm, ...]
-    checks: SeriesChecks
-    counts: Float = field(compare=False)
-    fitted: Float = field(compare=False)
-    counterfactual: Float = field(compare=False)
-    counterfactual_low: Float = field(compare=False)
-    counterfactual_high: Float = field(compare=False)
-    periods: tuple[Any, ...]
-    start: int
-    used: NDArray[np.bool_] = field(compare=False)
-    observed: float
-    expected: float
-    share: tuple[float, float, float]
-    family: str
-    alpha: float | None
-    lags: int
-
-    def term(self, name: str) -> SeriesTerm:
-        """Return a term by its name."""
-        for t in self.terms:
-            if t.name == name:
-                return t
-        raise InputError(f"no term {name!r}; the terms are {', '.join(t.name for t in self.terms)}.")
-
-    def to_frame(self) -> Any:
-        """Return a row per period."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {"period": list(self.periods), "count": self.counts, "fitted": self.fitted,
-             "counterfactual": self.counterfactual, "low": self.counterfactual_low, "high": self.counterfactual_high,
-             "used": self.used}
-        )  # fmt: skip
-
-    def sentences(self) -> list[str]:
-        """Say all of it."""
-        return [self.sentence(), *(t.sentence() for t in self.terms), self.checks.sentence()]
-
-    def sentence(self) -> str:
-        """Say it in one sentence."""
-        n = int(self.used[self.start :].sum())
-        return (
-            f"In {n} periods from {plain(self.periods[self.start])} on, {count(self.observed)} events were "
-            f"observed and {count(self.expected)} expected had the series gone on: {signed(self.estimate)} averted "
-            f"({self.interval}; {number(100 * self.share[0])} % of those expected; {self.method}).{self._notes}"
-        )
 
 
 def interrupted_series(
@@ -174,6 +42,8 @@ def interrupted_series(
     periods: Sequence[Any] | None = None,
     family: Family = "poisson",
     exposure: ArrayLike | None = None,
+    control: ArrayLike | None = None,
+    control_exposure: ArrayLike | None = None,
     level_change: bool = True,
     slope_change: bool = True,
     trend: bool = True,
@@ -196,6 +66,10 @@ def interrupted_series(
     family : {"poisson", "negative-binomial", "ols"}
     exposure : array, shape (n,), optional
         Population or days of each period.
+    control : array, shape (n,), optional
+        Counts of a series where nothing began. Count laws compare proportional changes, so its size does not matter;
+        least squares compares changes per unit of exposure.
+    control_exposure : array, shape (n,), optional
     level_change, slope_change, trend : bool
         Whether the model has a step at the start, another slope after it, and a slope before.
     season : int, optional
@@ -232,6 +106,7 @@ def interrupted_series(
     n = y.size
     first = start_in(start, labels, n)
     size = exposure_in(exposure, n)
+    other_y = None if control is None else series_in(control, labels)[0]
     used = np.ones(n, dtype=np.bool_)
     used[first : first + whole(transition, "transition", least=0, most=n - first - 1)] = False
     names, x = _design(n, first, level_change, slope_change, trend, season, harmonics)
@@ -242,12 +117,20 @@ def interrupted_series(
             f"{x.shape[1]} coefficients, expected at least {x.shape[1] + 2} ({1 + slope_change} after).",
             hint="Use slope_change=False, fewer harmonics, or shorter periods.",
         )
-    if family != "ols" and (y[used & after].sum() == 0 or y[used & ~after].sum() == 0):
+    sides = [s[used & part].sum() for s in (y, other_y) if s is not None for part in (after, ~after)]
+    if family != "ols" and min(sides) == 0:
         raise FitError("interrupted series: one side of the start has no events; a ratio has no finite estimate.",
                        hint="Use longer periods, or family='ols'.")  # fmt: skip
     m = int(used.sum())
     lag = min(math.floor(4 * (m / 100) ** (2 / 9)), m - 1) if lags is None else whole(lags, "lags", least=0, most=m - 1)
-    beta, covariance, alpha = _fit(y[used], x[used], size[used], family, lag)
+    if other_y is None:
+        beta, covariance, alpha = _fit(y[used], x[used], size[used], family, lag, 1)
+    else:
+        both = np.concatenate([y[used], other_y[used]])
+        sizes = np.concatenate([size[used], exposure_in(control_exposure, n)[used]])
+        beta, covariance, alpha = _fit(both, np.vstack([np.hstack([x, x])[used], np.hstack([x, 0 * x])[used]]), sizes,
+                                       family, lag, 2)  # fmt: skip
+        x, names = np.hstack([x, x]), [*(f"control {name}" for name in names), *names]
     without = x.copy()
     without[:, [i for i, name in enumerate(names) if name in ("level", "slope")]] = 0.0
     if family == "ols":
@@ -264,7 +147,8 @@ def interrupted_series(
     bottom, top = _limits_of_mean(x=without, beta=beta, covariance=covariance, size=size, z=z, family=family)
     for array in (other, bottom, top):
         array[~after] = np.nan
-    checks = _checks(y[used], fitted[used], size[used], family, alpha, x.shape[1], season)
+    k = x.shape[1] if other_y is None else x.shape[1] // 2
+    checks = _checks(y[used], fitted[used], size[used], family, alpha, k, season)
     flags = list(checks.flags)
     if min(int((used & after).sum()), int((~after).sum())) < FEW_PERIODS:
         flags.append("few-periods")
@@ -272,16 +156,17 @@ def interrupted_series(
         flags.append("short-season")
     return InterruptedSeries(
         estimate=averted, low=low, high=high, level=level, p=p,
-        method=f"{family} segmented regression, HAC errors of {lag} lags",
+        method=f"{family} segmented regression, HAC errors of {lag} lags"
+        + (", beside a control series" if other_y is not None else ""),
         terms=_terms(names, beta, covariance, family, level), checks=checks, counts=y, fitted=fitted,
         counterfactual=other, counterfactual_low=bottom, counterfactual_high=top, periods=labels, start=first,
         used=used, observed=float(y[inside].sum()), expected=expected,
         share=_share(averted, expected, gradient, other_slopes[inside].sum(axis=0), covariance, z),
-        family=family, alpha=alpha, lags=lag, flags=(*flags, "association"),
+        family=family, alpha=alpha, lags=lag, control=other_y, flags=(*flags, "association"),
     )  # fmt: skip
 
 
-def _fit(y: Float, x: Float, size: Float, family: str, lag: int) -> tuple[Float, Float, float | None]:
+def _fit(y: Float, x: Float, size: Float, family: str, lag: int, n_series: int) -> tuple[Float, Float, float | None]:
     try:
         import statsmodels.api as sm
         from statsmodels.tools.sm_exceptions import ModelWarning
@@ -290,6 +175,9 @@ def _fit(y: Float, x: Float, size: Float, family: str, lag: int) -> tuple[Float,
             "Interrupted series need statsmodels.", hint="Install the extra: pip install 'rtmdx[evaluate]'."
         ) from None
     hac: dict[str, Any] = {"cov_type": "HAC", "cov_kwds": {"maxlags": lag}}
+    if n_series > 1:  # no correlation from the end of one to the beginning of the next
+        groups = np.repeat(np.arange(n_series), y.size // n_series)
+        hac = {"cov_type": "hac-panel", "cov_kwds": {"groups": groups, "maxlags": lag, "use_correction": False}}
     alpha = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (ModelWarning, RuntimeWarning))  # what matters of them is checked below
@@ -361,7 +249,7 @@ def _share(
 def _terms(names: list[str], beta: Float, covariance: Float, family: str, level: float) -> tuple[SeriesTerm, ...]:
     out = []
     for i, name in enumerate(names):
-        if name not in ("trend", "level", "slope"):
+        if name.removeprefix("control ") not in ("trend", "level", "slope"):
             continue
         b = float(beta[i])
         low, high, p = normal_interval(b, math.sqrt(max(0.0, float(covariance[i, i]))), level)

@@ -78,6 +78,8 @@ class SeriesSpec(Spec):
     harmonics: Annotated[int, Field(ge=1, le=6)] = 1
     slope_change: bool = True
     """Whether the slope may change too."""
+    control: bool = True
+    """Whether the controls' months stand beside: what they changed by is not taken for the actions' doing."""
 
 
 class EvaluationSpec(Spec):
