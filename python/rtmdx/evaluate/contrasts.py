@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,9 +58,15 @@ class EventDays:
 
     inside: Any
     day: NDArray[np.int64]
+    _kept: dict[Window, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = field(default_factory=dict, repr=False)
 
     def sides(self, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which events are before and which after."""
+        if window not in self._kept:
+            self._kept[window] = self._sides(window)
+        return self._kept[window]
+
+    def _sides(self, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         b0, b1, a0, a1 = (np.datetime64(d).astype("datetime64[D]").astype(np.int64) for d in _days(window))
         return (self.day >= b0) & (self.day <= b1), (self.day >= a0) & (self.day <= a1)
 
@@ -69,7 +75,7 @@ class EventDays:
         before, after = self.sides(window)
         if share < 1.0:
             start = np.datetime64(window.after_start).astype("datetime64[D]").astype(np.int64)
-            after &= self.day < start + share * window.days[1]
+            after = after & (self.day < start + share * window.days[1])
         return np.asarray(after * 1.0 - before * (scale * share))
 
     def counts(self, window: Window) -> tuple[Float, Float]:

@@ -50,6 +50,7 @@ td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space
   align-items: start; }}
 svg {{ display: block; width: 100%; height: auto; }}
 svg.map {{ max-width: 460px; }}
+svg.chart {{ max-width: 860px; }}
 svg.map path {{ stroke: #6f7780; stroke-width: .6; }}
 svg.chart text {{ font: 13px system-ui, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--ink); }}
 svg.chart .tick {{ font-size: 12.5px; }}
@@ -74,10 +75,11 @@ def render(found: Assessment) -> str:
     """Return the page."""
     e = found.evaluation
     main = e.effects[0]
+    outcome = e.outcome[:1].upper() + e.outcome[1:]
     parts = [
         '<p class="kicker">Evaluation</p>',
         f"<h1>{_text(found.name)}</h1>",
-        f'<p class="lead">{_text(e.outcome)}: {count(e.n_events)} events, {e.coverage[0]} to {e.coverage[1]}. '
+        f'<p class="lead">{_text(outcome)}: {count(e.n_events)} events, {e.coverage[0]} to {e.coverage[1]}. '
         f"{_text(_plan(found))}</p>",
         *(f'<p class="lead">{_text(x.verdict())}</p>' for x in e.effects[:4]),
         _box("Read this before the figures", e.caveats),

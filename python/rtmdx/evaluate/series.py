@@ -33,6 +33,7 @@ __all__ = ["interrupted_series"]
 Float = NDArray[np.float64]
 Family = Literal["poisson", "negative-binomial", "ols"]
 FEW_PERIODS = 8
+_LAWS = {"poisson": "Poisson", "negative-binomial": "negative binomial", "ols": "least squares"}
 
 
 def interrupted_series(
@@ -156,7 +157,7 @@ def interrupted_series(
         flags.append("short-season")
     return InterruptedSeries(
         estimate=averted, low=low, high=high, level=level, p=p,
-        method=f"{family} segmented regression, HAC errors of {lag} lags"
+        method=f"{_LAWS[family]} segmented regression, HAC errors of {lag} lags"
         + (", beside a control series" if other_y is not None else ""),
         terms=_terms(names, beta, covariance, family, level), checks=checks, counts=y, fitted=fitted,
         counterfactual=other, counterfactual_low=bottom, counterfactual_high=top, periods=labels, start=first,
@@ -257,7 +258,7 @@ def _terms(names: list[str], beta: Float, covariance: Float, family: str, level:
         out.append(
             SeriesTerm(
                 estimate=ends[0], low=ends[1], high=ends[2], level=level, p=p, method="normal, HAC errors", name=name,
-                scale="change" if family == "ols" else "ratio",
+                scale="change" if family == "ols" else "ratio", beside_control=f"control {name}" in names,
             )
         )  # fmt: skip
     return tuple(out)

@@ -28,22 +28,26 @@ class SeriesTerm(Effect):
         "trend" and "slope" are per period, "level" is at the start; with a control series they are the treated's beside
         the control's, whose own are "control trend" and so on.
     scale : {"ratio", "change"}
+    beside_control : bool
+        Whether it is the treated's beside the control's.
     """
 
     name: str
     scale: str
+    beside_control: bool = False
 
     def sentence(self) -> str:
         """Say it in one sentence."""
         name = self.name.removeprefix("control ")
-        words = {
-            "trend": "trend before, per period",
-            "level": "level at the start",
-            "slope": "trend after beside before",
-        }
-        head = "Control: " if name != self.name else ""
+        said = {
+            "trend": "trend before, per period", "level": "level at the start", "slope": "trend after beside before",
+        }[name]  # fmt: skip
+        if name != self.name:
+            said = f"control's {said}"
+        elif self.beside_control:
+            said += ", beside the control's"
         return (
-            f"{head}{words.get(name, name).capitalize()}: {self.scale} {number(self.estimate)} "
+            f"{said[:1].upper()}{said[1:]}: {self.scale} {number(self.estimate)} "
             f"({100 * self.level:g} % interval {span(self.low, self.high)}, p {p_value(self.p)})."
         )
 
