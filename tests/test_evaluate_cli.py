@@ -37,6 +37,9 @@ def test_json_is_what_the_function_gives(tmp_path: Path) -> None:
     assert set(found["inputs"]) == {"city.gpkg", "log.csv"}
     assert found["spec"]["windows"] == {"before": "equal", "after": None, "lag": 0}
     assert found["series"] is None
+    assert "enforcement" not in found["effects"][0]["flags"]
+    stops = json.loads(invoke(plan, "--json", "--set", "permutations=0", "--set", "events.name=traffic stops").stdout)
+    assert "enforcement" in stops["effects"][0]["flags"]
 
 
 def test_outputs(tmp_path: Path) -> None:

@@ -237,6 +237,9 @@ def test_flags() -> None:
     r = log(record("r1c1", "2018-01-01", "2018-12-31"))
     found = evaluate_plan(r, places(), more, chosen_by_counts=True, enforcement=True, **COVER).effects[0]
     assert {"association", "regression-to-the-mean", "enforcement", "before-peak", "pretrend"} <= set(found.flags)
+    named = {"outcome": "drug arrests", **COVER}
+    assert "enforcement" in evaluate_plan(r, places(), e, **named).effects[0].flags
+    assert "enforcement" not in evaluate_plan(r, places(), e, enforcement=False, **named).effects[0].flags
     both = [record("r1c1", "2018-01-01", "2018-12-31", "a"), record("r1c1", "2018-06-01", "2018-12-31", "b")]
     two = evaluate_plan(log(*both), places(), e, **COVER)
     assert "overlapping-actions" in two.effect("a").flags

@@ -18,13 +18,14 @@ from rtmdx.evaluate.plan_results import PlanEvaluation
 from rtmdx.evaluate.results import plain
 from rtmdx.evaluate.series import interrupted_series
 from rtmdx.evaluate.series_results import InterruptedSeries
+from rtmdx.runs.enforcement import made_by_enforcement
 from rtmdx.space.readers import file_digest, read_layer
 from rtmdx.space.selection import Finding, Selection, count_dropped, local_times, select_rows
 from rtmdx.space.staging import replacing
 
 if TYPE_CHECKING:
     from rtmdx.evaluate.spec import EvaluationSpec
-    from rtmdx.runs.study_layers import Source
+    from rtmdx.runs.study_layers import OutcomeSpec, Source
 
 __all__ = ["Assessment", "assess", "write_assessment"]
 
@@ -148,7 +149,7 @@ def assess(spec: EvaluationSpec, *, data: str | Path = ".", folder: str | Path |
         displacement=None if ring is None else ring.distance,
         displacement_controls=None if ring is None else ring.controls,
         before=spec.windows.before, after=spec.windows.after, lag=spec.windows.lag, coverage=_coverage(spec, frame),
-        chosen_by_counts=spec.chosen_by_counts, enforcement=spec.events.enforcement, permutations=spec.permutations,
+        chosen_by_counts=spec.chosen_by_counts, enforcement=_enforced(spec.events), permutations=spec.permutations,
         dispersion=spec.dispersion, seed=spec.seed, level=spec.level,
     )  # fmt: skip
     series, note = (None, "") if spec.series is None else _series(spec, log, places, frame, found)
@@ -207,6 +208,13 @@ def _read(source: Source, data: Path, what: str) -> tuple[Any, int]:
         y=source.y,
         where=source.where,
     )
+
+
+def _enforced(events: OutcomeSpec) -> bool:
+    if events.enforcement is not None:
+        return events.enforcement
+    names = (events.name, events.layer, events.path, events.where, *map(str, events.filter.values()))
+    return made_by_enforcement(*names) is not None
 
 
 def _coverage(spec: EvaluationSpec, frame: Any) -> tuple[dt.date, dt.date]:

@@ -19,6 +19,7 @@ from rtmdx.evaluate.plan_results import PlanCheck, PlanEffect, PlanEvaluation, P
 from rtmdx.evaluate.results import FEW_EVENTS, level_in, normal_interval
 from rtmdx.evaluate.roles import DisplacementControls, Roles, assign_roles
 from rtmdx.evaluate.windows import Before, Window, before_in, coverage_in, merged, windows_of
+from rtmdx.runs.enforcement import made_by_enforcement
 from rtmdx.space.selection import parse_days
 from rtmdx.space.values import choice, flag, named, number, whole
 
@@ -66,7 +67,7 @@ def evaluate_plan(
     lag: int = 0,
     coverage: tuple[Any, Any] | None = None,
     chosen_by_counts: bool = False,
-    enforcement: bool = False,
+    enforcement: bool | None = None,
     permutations: int = 0,
     dispersion: float = 1.0,
     seed: int = 0,
@@ -116,8 +117,8 @@ def evaluate_plan(
         First and last day the events cover; the first and last event's by default.
     chosen_by_counts : bool
         Whether places were chosen by their past counts; flags regression to the mean.
-    enforcement : bool
-        Whether the outcome is made by enforcement (stops, drug arrests); flags it.
+    enforcement : bool, optional
+        Whether the outcome is made by enforcement (stops, drug arrests); by its name if not said. Flags it.
     permutations : int
         Random sets of controls that take the treated places' part, for an interval that does not lean on Poisson's law.
     dispersion : float
@@ -153,6 +154,8 @@ def evaluate_plan(
         raise InputError(f"dispersion: found {scale:g}, expected a positive number; 1 for Poisson counts.")
     general: tuple[str, ...] = ("association",)
     general += ("regression-to-the-mean",) if flag(chosen_by_counts, "chosen_by_counts") else ()
+    if enforcement is None:
+        enforcement = made_by_enforcement(outcome) is not None
     general += ("enforcement",) if flag(enforcement, "enforcement") else ()
     options = _Options(
         before_in(before), None if after is None else whole(after, "after", least=1), whole(lag, "lag", least=0),
