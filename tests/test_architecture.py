@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "python" / "rtmdx"
-ORDER = ["space", "model", "runs", "report", "disparity", "sweep", "priority"]  # each may import those before it
+# each may import those before it
+ORDER = ["space", "model", "runs", "report", "disparity", "sweep", "priority", "evaluate"]
 TOP = {"cli", "demo"}
 # the one call upward, made inside a method at run time
 ALLOWED = {("model/terrain.py", "report")}
@@ -28,6 +29,11 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {a.name for a in node.names if a.name.startswith("rtmdx")}
     return {name.split(".")[1] for name in found if "." in name}
+
+
+def test_wings_beside_each_other_know_nothing_of_each_other() -> None:
+    for path in sorted((PACKAGE / "evaluate").rglob("*.py")):
+        assert not imports(path) & {"disparity", "priority"}, path
 
 
 @pytest.mark.parametrize("wing", ORDER)
@@ -68,22 +74,23 @@ def test_ci_runs_the_readme_s_test_command() -> None:
 
 def test_import_loads_nothing_heavy() -> None:
     heavy = {"numpy", "pandas", "geopandas", "pydantic", "scipy", "ray"}
-    code = f"import sys, rtmdx, rtmdx.disparity; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, rtmdx, rtmdx.disparity, rtmdx.evaluate; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_public_names_resolve() -> None:
     import rtmdx
-    from rtmdx import disparity
+    from rtmdx import disparity, evaluate
 
-    modules = {p.stem for p in (PACKAGE / "disparity").glob("*.py")}
-    assert not modules & set(disparity.__all__)  # a module would hide the function
-    assert sorted(disparity.__all__) == dir(disparity)
-    for name in disparity.__all__:
-        assert getattr(disparity, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        disparity.nothing  # noqa: B018
+    for wing, home in ((disparity, "disparity"), (evaluate, "evaluate")):
+        modules = {p.stem for p in (PACKAGE / home).glob("*.py")}
+        assert not modules & set(wing.__all__)  # a module would hide the function
+        assert sorted(wing.__all__) == dir(wing)
+        for name in wing.__all__:
+            assert getattr(wing, name).__name__ == name
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            wing.nothing  # noqa: B018
     for name in rtmdx.__all__:
         assert getattr(rtmdx, name) is not None
     assert set(rtmdx.__all__) <= set(dir(rtmdx))

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtmdx import disparity, errors, priority
+    from rtmdx import disparity, errors, evaluate, priority
     from rtmdx.model.terrain import RiskTerrain
     from rtmdx.model.validity import validity
     from rtmdx.runs.provenance import build_info
@@ -89,6 +89,7 @@ __all__ = [
     "distance_array",
     "distance_bands_array",
     "errors",
+    "evaluate",
     "focal",
     "focal_array",
     "mask_distance",
@@ -113,7 +114,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
-    if name in ("errors", "demo", "disparity", "priority", "sweep"):  # the wing of sweeps can be called
+    if name in ("errors", "demo", "disparity", "evaluate", "priority", "sweep"):  # the wing of sweeps can be called
         return importlib.import_module(f"rtmdx.{name}")
     if name == "__version__":
         from importlib.metadata import version

@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from rtmdx.disparity.commands import add_disparity
 from rtmdx.errors import InputError, RtmdxError
+from rtmdx.evaluate.commands import add_evaluate
 from rtmdx.priority.commands import add_priority
 from rtmdx.sweep.commands import Tools, add_sweep
 
@@ -447,6 +448,7 @@ _TOOLS = Tools(_session, _parse_changes, _limit, _data_folder, _print_json, _pri
 add_disparity(app, _TOOLS)
 add_sweep(app, _TOOLS)
 add_priority(app, _TOOLS)
+add_evaluate(app, _TOOLS)
 
 
 def main() -> None:
