@@ -148,7 +148,7 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: from layers to a risk terrain, its outputs and its report, its [disparity] and [priority] in it."""
+    r"""Run a study: from layers to a risk terrain, its outputs and report, with its \[disparity] and \[priority]."""
     with _session(quiet, as_json) as progress:
         from rtmdx.disparity.assessment import begin, data_folder
         from rtmdx.priority.assessment import begin as begin_priority

@@ -25,7 +25,7 @@ def add_disparity(app: typer.Typer, tools: Any) -> None:
     @app.command("disparity")
     def disparity(
         study: Annotated[
-            Path, typer.Argument(help="Study file (TOML) with a [disparity] section.", show_default=False)
+            Path, typer.Argument(help=r"Study file (TOML) with a \[disparity] section.", show_default=False)
         ],
         out: Out = None,
         data: Data = None,
@@ -37,9 +37,9 @@ def add_disparity(app: typer.Typer, tools: Any) -> None:
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="One machine-readable result on stdout.")] = False,
     ) -> None:
-        """Compare groups: rates, ratios crude and adjusted, under every denominator, and exposure to the terrain.
+        r"""Compare groups: rates, ratios crude and adjusted, under every denominator, and exposure to the terrain.
 
-        With [disparity.exposure] the study's terrain is made first.
+        With \[disparity.exposure] the study's terrain is made first.
         """
         with tools.session(quiet, as_json) as progress:
             from rtmdx.disparity.assessment import begin, data_folder, write_assessment
