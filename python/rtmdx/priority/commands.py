@@ -26,7 +26,7 @@ def add_priority(app: typer.Typer, tools: Tools) -> None:
 
     @app.command("prioritize")
     def prioritize(
-        study: Annotated[Path, typer.Argument(help=r"Study file (TOML); its \[priority] says what.", show_default=False)],
+        study: Annotated[Path, typer.Argument(help=r"Study file (TOML) with a \[priority].", show_default=False)],
         out: Out = None,
         data: Data = None,
         changes: Set = None,
