@@ -130,6 +130,13 @@ def test_the_report_has_the_section_once_and_escaped(city: Path, found: Assessme
         "In the top 5 % of cells",
     ):
         assert said in own, said
+    tables = [ElementTree.fromstring("<table>" + t.split("</table>")[0] + "</table>") for t in own.split("<table>")[1:]]
+    cells = [[["".join(c.itertext()) for c in row] for row in t.iter("tr")] for t in tables]
+    assert [len(rows) for rows in cells] == [3, 2, 3]  # a row a group under the head; the reference has no ratio
+    assert cells[0][0][:4] == ["Group", "Events", "Residents", "Rate per 1,000 residents"]
+    assert [row[:3] for row in cells[0][1:]] == [["Black", "180", "10,000"], ["White", "80", "12,000"]]
+    assert cells[1][0][:2] == ["Ratio to White", "Pooled"]
+    assert cells[1][1][:2] == ["Black", "2.70"]
     assert "<h2>" not in own.split("</h2>", 1)[1]
     # the page of `rtmdx disparity` is the same content, a heading higher
     assert found.section().markup.replace("h3>", "h2>") in found.to_html()

@@ -12,7 +12,9 @@ from rtmdx.disparity.results import FLAGS, Estimate
 from rtmdx.report.numbers import count, number, percent, span
 
 if TYPE_CHECKING:
+    from rtmdx.disparity.adjustment import Adjusted
     from rtmdx.disparity.assessment import Assessment
+    from rtmdx.disparity.comparison import Comparison
 
 __all__ = ["exposure_rows", "page", "section_markup"]
 
@@ -46,8 +48,8 @@ def section_markup(found: Assessment, *, heading: str = "h3") -> str:
 
     if found.comparison is not None:
         rates, ratios = found.comparison.rates, found.comparison.ratios
-        add("Rates", _list(rates.sentences()), rates.chart())
-        add("Ratios", _list(ratios.sentences()), ratios.chart())
+        add("Rates", _rates(found.comparison), _list(rates.sentences()), rates.chart())
+        add("Ratios", _ratios(found.comparison, found.adjusted), _list(ratios.sentences()), ratios.chart())
     if found.heterogeneity:
         add("Do the strata agree?", _list([h.sentence() for h in found.heterogeneity]))
     if found.adjusted is not None:
@@ -107,7 +109,7 @@ def _exposure(found: ExposureResult) -> Sequence[str]:
     return (
         "Who lives where the landscape is risky",
         f'<p class="caption">{html.escape(told)}</p>',
-        _table(head, rows),
+        _table(head, rows, "Exposure by group"),
         concentration_chart(found),
         '<p class="caption">A curve below the straight line: the group lives at higher risks than everyone does.</p>',
         _list(found.ratios.sentences()),
@@ -115,6 +117,37 @@ def _exposure(found: ExposureResult) -> Sequence[str]:
         f"{_list([*found.means.sentences(), *found.top.sentences(), *found.indices.sentences()])}</details>",
         _list(notes) if notes else "",
     )
+
+
+def _rates(comparison: Comparison) -> str:
+    rates: list[Any] = list(comparison.rates)
+    first = rates[0]
+    interval = f"{100 * first.level:g} % interval"
+    head = ["Group", "Events", first.unit.capitalize(), f"Rate per {first.per:,.0f} {first.unit}", interval]
+    rows = [
+        [r.group, count(r.events), count(r.exposure), number(r.estimate), f"{span(r.low, r.high)}{_doubt(r)}"]
+        for r in rates
+    ]
+    return _table(head, rows, "Rates by group")
+
+
+def _ratios(comparison: Comparison, adjusted: Adjusted | None) -> str:
+    ratios: list[Any] = list(comparison.ratios)
+    if not ratios:
+        return ""
+    interval = f"{100 * ratios[0].level:g} % interval"
+    head = [f"Ratio to {ratios[0].reference}", ratios[0].pooling.replace("_", " ").capitalize(), interval]
+    rows = [[r.group, number(r.estimate), f"{span(r.low, r.high)}{_doubt(r)}"] for r in ratios]
+    if adjusted is not None:
+        fits: list[Any] = list(adjusted.adjusted)
+        head += [f"Adjusted for {fits[0].adjusted}" if fits else "Adjusted", interval]
+        for row, a in zip(rows, fits, strict=True):
+            row += [number(a.estimate), f"{span(a.low, a.high)}{_doubt(a)}"]
+    return _table(head, rows, "Ratios by group")
+
+
+def _doubt(r: Estimate) -> str:
+    return " (unreliable)" if r.unreliable else ""
 
 
 def _figure(e: Estimate) -> str:
@@ -128,7 +161,7 @@ def _top(t: TopShare) -> str:
     return f"{percent(t.estimate)}{ties}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
     def line(values: Sequence[str], tag: str) -> str:
         first = f'<th scope="{"col" if tag == "th" else "row"}">{html.escape(values[0])}</th>'
         return first + "".join(
@@ -138,7 +171,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Exposure by group"><table>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="' + html.escape(label) + '"><table>'
         f"<thead><tr>{line(head, 'th')}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
