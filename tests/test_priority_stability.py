@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 
@@ -328,6 +329,38 @@ def test_sampled_pairs_and_cells():
     np.testing.assert_allclose(some.agreement.regret, full.agreement.regret[np.ix_(at, at)])
     assert np.abs(some.scenarios.tau - full.scenarios.tau).max() < 6 * (2 / 500) ** 0.5
     same(some, priority.stability(values, k=100, sample=500, compared=6, seed=4, threads=7))
+
+
+def test_order_of_scenarios_scale_and_mirroring_do_not_matter():
+    values = scores(11, 20 * 30)
+    r = priority.stability(values, k=30)
+    shuffled = priority.stability(values[np.random.default_rng(0).permutation(11)], k=30)
+    scaled = priority.stability(np.exp(values / values[np.isfinite(values)].max()), k=30)
+    mirrored = priority.stability(values.reshape(11, 20, 30)[:, :, ::-1], k=30)
+    for name in FIGURES:
+        for other in (shuffled, scaled):
+            np.testing.assert_allclose(getattr(other, name), getattr(r, name), rtol=1e-12, atol=1e-12)
+        flipped = getattr(mirrored, name).reshape(20, 30)[:, ::-1].ravel()
+        np.testing.assert_array_equal(flipped, getattr(r, name))
+    np.testing.assert_allclose(np.sort(shuffled.scenarios.regret), np.sort(r.scenarios.regret), rtol=1e-9)
+
+
+def test_a_full_disk_is_one_clear_error(monkeypatch, tmp_path):
+    import rtmdx.priority.scratch as module
+
+    class Full:
+        def seek(self, at):
+            del at
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device", len(data))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(module.tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(OutputError, match=r"cannot keep a row .*No space left on device; .* GB are free"):
+        priority.stability(scores(), k=5, memory=100, scratch=tmp_path)
 
 
 def test_saves_and_tells(tmp_path):

@@ -15,8 +15,7 @@ namespace rtmdx {
 namespace {
 
 constexpr std::size_t block_cells = 512;
-constexpr std::size_t gathered = 32;  // rows held at a time
-constexpr std::size_t bins = 512;
+constexpr std::size_t gathered = 64;  // rows held at a time
 
 struct Sums {
   std::uint64_t ranks = 0;
@@ -58,50 +57,40 @@ RTMDX_CLONES double squares_of(const std::uint32_t* rank, std::size_t n, double 
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// Order statistics of a row: bins tell where one lies, and only its bin is searched.
-class Order {
- public:
-  void lay(const std::uint32_t* rank, std::size_t n, const Sums& sums) {
-    rank_ = rank;
-    n_ = n;
-    least_ = sums.least;
-    range_ = sums.most - sums.least;
-    shift_ = 0;
-    while ((range_ >> shift_) >= bins) ++shift_;
-    ready_ = false;
-  }
+// How many ranks there are up to one.
+RTMDX_CLONES std::uint32_t count_up_to(const std::uint32_t* rank, std::size_t n, std::uint32_t limit) {
+  std::uint32_t count = 0;
+  for (std::size_t s = 0; s < n; ++s) count += rank[s] - 1U < limit ? 1U : 0U;
+  return count;
+}
 
-  // The `at`th smallest, from 0.
-  std::uint32_t operator()(std::size_t at) {
-    if (range_ == 0) return least_;
-    if (!ready_) {
-      std::fill(counts_, counts_ + bins, 0U);
-      for (std::size_t s = 0; s < n_; ++s) {
-        if (rank_[s] != 0U) ++counts_[(rank_[s] - least_) >> shift_];
-      }
-      ready_ = true;
-    }
-    std::size_t bin = 0, before = 0;
-    while (before + counts_[bin] <= at) before += counts_[bin++];
-    if (shift_ == 0) return least_ + static_cast<std::uint32_t>(bin);
-    members_.clear();
-    for (std::size_t s = 0; s < n_; ++s) {
-      if (rank_[s] != 0U && ((rank_[s] - least_) >> shift_) == bin) members_.push_back(rank_[s]);
-    }
-    const auto wanted = members_.begin() + static_cast<std::ptrdiff_t>(at - before);
-    std::nth_element(members_.begin(), wanted, members_.end());
-    return *wanted;
-  }
+// The smallest rank above one; the largest number where there is none.
+RTMDX_CLONES std::uint32_t next_above(const std::uint32_t* rank, std::size_t n, std::uint32_t limit) {
+  std::uint32_t least = ~0U;
+  for (std::size_t s = 0; s < n; ++s) least = std::min(least, rank[s] > limit ? rank[s] : ~0U);
+  return least;
+}
 
- private:
-  const std::uint32_t* rank_ = nullptr;
-  std::size_t n_ = 0;
-  std::uint32_t least_ = 0, range_ = 0;
-  unsigned shift_ = 0;
-  bool ready_ = false;
-  std::uint32_t counts_[bins] = {};
-  std::vector<std::uint32_t> members_;
+struct Pair {
+  std::uint32_t first, second;
 };
+
+// The `at`th smallest rank of a row, from 0, and the one after it if asked for. Bisection: counting is so fast that
+// twenty counts cost less than one partition.
+Pair order_statistics(const std::uint32_t* rank, std::size_t n, const Sums& sums, std::size_t at, bool both) {
+  std::uint32_t low = sums.least, high = sums.most, found = static_cast<std::uint32_t>(sums.ranked);
+  while (low < high) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    const std::uint32_t count = count_up_to(rank, n, middle);
+    if (count > at) {
+      high = middle;
+      found = count;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return {low, both && found == at + 1 ? next_above(rank, n, low) : low};
+}
 
 template <class Number>
 RTMDX_CLONES void note_changes(const Number* row, std::size_t cells, std::uint8_t* differs) {
@@ -148,7 +137,7 @@ class Summary {
     for (std::size_t s = 0; s < rows.scenarios; ++s) whole_[s] = rows.share[s] >= 1.0 ? 1U : 0U;
   }
 
-  void one(const std::uint32_t* own, std::size_t c, Order& order) const {
+  void one(const std::uint32_t* own, std::size_t c) const {
     const std::size_t n = rows_.scenarios;
     const Sums sums = sums_of(own, rows_.edge, whole_.data(), n);
     f_.ranked[c] = static_cast<std::int32_t>(sums.ranked);
@@ -175,13 +164,12 @@ class Summary {
     f_.certain[c] = static_cast<double>(sums.certain);
     f_.expected[c] = expected;
     f_.possible[c] = static_cast<double>(sums.possible);
-    order.lay(own, n, sums);
     for (std::size_t i = 0; i < n_q_; ++i) {
       const double at = (m - 1.0) * q_[i];
       const double low = std::floor(at);
       const auto first = static_cast<std::size_t>(low);
-      const double below = order(first);
-      const double next = at > low ? order(first + 1) : below;
+      const Pair pair = order_statistics(own, n, sums, first, at > low);
+      const double below = pair.first, next = pair.second;
       f_.quantile[i * cells_ + c] = 0.5 * (below + (at - low) * (next - below));
     }
   }
@@ -211,7 +199,6 @@ void summarise_ranks(const RankRows& rows, std::size_t cells, const double* q, s
   parallel_for((cells + block_cells - 1) / block_cells, run, [&](std::size_t block, Poll& asks) {
     PacedPoll poll(asks);
     std::vector<std::uint32_t> ranks(stride * gathered);
-    Order order;
     const std::size_t from = block * block_cells, size = std::min(cells - from, block_cells);
     std::uint8_t differs[block_cells];
     find_changes(rows, from, size, differs);
@@ -224,7 +211,7 @@ void summarise_ranks(const RankRows& rows, std::size_t cells, const double* q, s
       }
       gather(rows, some, found, stride, ranks.data());
       for (std::size_t i = 0; i < found; ++i) {
-        summary.one(ranks.data() + i * stride, some[i], order);
+        summary.one(ranks.data() + i * stride, some[i]);
         poll(n * 8);
       }
     }
