@@ -163,6 +163,20 @@ def test_bits_do_not_depend_on_threads_memory_or_chunks(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["all", "deep", "single"]
 
 
+def test_some_scenarios_of_an_array_and_one_row_of_cells_each(tmp_path):
+    values = scores(12, 500).astype(np.float32)
+    some = [0, 3, 4, 11]
+    expected = priority.stability(values[some], k=20)
+    for chunks in ((1, 500), (5, 100)):
+        array = zarr.create_array(tmp_path / f"{chunks[0]}", shape=values.shape, chunks=chunks, dtype="f4")
+        array[:] = values
+        for memory in (512e6, 0):  # taken apart first where what a chunk holds is more
+            r = priority.stability(array, k=20, scenarios=[4, 11, 0, 3], memory=memory, scratch=tmp_path)
+            assert r.scenarios.number.tolist() == some
+            for name in FIGURES:
+                np.testing.assert_array_equal(getattr(r, name), getattr(expected, name))
+
+
 def test_a_sweep_with_failures(tmp_path):
     manifest = manifest_of(7)
     fill(str(tmp_path / "s"), manifest, [0, 1, 3, 4, 6])
