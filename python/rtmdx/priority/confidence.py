@@ -94,7 +94,11 @@ class RankConfidence:
 
     @property
     def kept(self) -> float:
-        """How much of the fitted model's top k a drawn model's top k shares, on average over the draws."""
+        """How much of the fitted model's top k a drawn model's top k shares, on average over the draws.
+
+        Ties at the edge are broken at random in each by itself: where scores are few, even a certain model keeps less
+        than all.
+        """
         return float((self.in_top * self.p_top).sum() / self.k)
 
     def _columns(self) -> pd.DataFrame:
@@ -157,7 +161,8 @@ class RankConfidence:
             f"Over {self.draws:,} models drawn from the fitted one's uncertainty ({self.method}), "
             f"{self.sure(0.9).size:,} {self.unit}s are in the top {self.k:,} with a probability of at least 90 %, "
             f"{np.count_nonzero(self.p_highest > 0):,} come into it at all, and a drawn top {self.k:,} shares "
-            f"{100 * self.kept:.3g} % of the fitted one on average. The choice of variables is taken as given."
+            f"{100 * self.kept:.3g} % of the fitted one on average, ties broken at random. The choice of "
+            "variables is taken as given."
         )
 
 
