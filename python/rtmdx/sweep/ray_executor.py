@@ -164,7 +164,7 @@ class _Run:
     """One sweep on a session of Ray."""
 
     def __init__(self, ray: Any, executor: RayExecutor, job: Job, *, ours: bool) -> None:
-        self.ray, self.job, self.retries = ray, job, executor.retries
+        self.ray, self.job, self.retries, self.ours = ray, job, executor.retries, ours
         slots = executor.slots(ray, job.threads, job.memory)
         # on cores that are not only ours, the number in flight is all that holds to the number asked for
         self.bound = slots * _AHEAD if ours or executor.workers is None else slots
@@ -275,8 +275,8 @@ class _Run:
                 return
 
     def _abandon(self) -> None:
-        """Stop what runs: ask first, then end the workers."""
-        left = list(self.flying)
+        """Stop what runs: ask first, then end the workers. A session of ours ends with all it runs."""
+        left = [] if self.ours else list(self.flying)  # a cancel that meets a task's end can bring Ray down
         self.flying.clear()
         with suppress(Exception):  # the session may be gone
             for ref in left:

@@ -75,7 +75,7 @@ def make_tiles(
     ray, session = ray_module(), RayExecutor(asked, address=address, retries=retries)
     ours = session.connect(ray, 1)
     try:
-        yield _RayTiles(ray, session)
+        yield _RayTiles(ray, session, ours=ours and address is None)
     finally:
         if ours:
             ray.shutdown()
@@ -132,8 +132,8 @@ class _RayTiles:
 
     here = False
 
-    def __init__(self, ray: Any, session: Any) -> None:
-        self._ray, self._session, self.workers = ray, session, session.workers or 1
+    def __init__(self, ray: Any, session: Any, *, ours: bool) -> None:
+        self._ray, self._session, self.workers, self._ours = ray, session, session.workers or 1, ours
         self._work: Any = None
         self._task: Any = None
 
@@ -178,7 +178,7 @@ class _RayTiles:
                         continue
                     yield window, found
         finally:
-            self._abandon(list(flying))
+            self._abandon([] if self._ours else list(flying))  # a session of ours ends with all it runs
 
     def _abandon(self, left: list[Any]) -> None:
         with suppress(Exception):  # the session may be gone
