@@ -116,7 +116,9 @@ def test_baselines_stand_beside_the_terrain(found: Prioritization) -> None:
     counts = priority.rank(found.terrain.counts.astype(float), events=found.events, k=20, shares=()).top[0]
     assert first.loc["Past counts", "events_expected"] == counts.events.expected
     said = found.sentences()[0]
-    assert said.startswith("The first 4 places capture, of the events of 2023-01-01 to 2023-12-31: risk terrain ")
+    assert said.startswith(
+        "The first 4 places capture, of the events held out (2023-01-01 to 2023-12-31): risk terrain "
+    )
     for method in methods[1:]:
         assert method.lower() in said
 
@@ -154,8 +156,10 @@ def test_events_in_places_that_touch_overlap_and_leave_gaps() -> None:
     held = Places(frame, Cleaning("memory", "", 4, 4))
     #              inside 0, inside both 0 and 2, on the border of 0 and 1, a corner of 1 within 2, nowhere
     x, y = np.array([1.0, 7, 10, 10, 30]), np.array([1.0, 7, 2, 10, 30])
-    assert events_in_places(held, x, y).tolist() == [3, 0, 2, 0]
-    assert events_in_places(held, x[:0], y[:0]).tolist() == [0, 0, 0, 0]
+    counts, beyond = events_in_places(held, x, y)
+    assert (counts.tolist(), beyond) == ([3, 0, 2, 0], 1)
+    counts, beyond = events_in_places(held, x[:0], y[:0])
+    assert (counts.tolist(), beyond) == ([0, 0, 0, 0], 0)
 
 
 def test_files_open_elsewhere(found: Prioritization, tmp_path: Path) -> None:
@@ -201,7 +205,7 @@ def test_the_command_line(found: Prioritization, city: Path, tmp_path: Path) -> 
     assert done.exit_code == 0, done.stderr
     for place in found.top_places().index:
         assert f" {place} " in done.stdout
-    assert "Of the events of 2023-01-01 to 2023-12-31 (held out)." in done.stdout
+    assert "Of the events held out (2023-01-01 to 2023-12-31)." in done.stdout
     assert (tmp_path / "out" / "priority.html").exists()
     told = json.loads(run_cli("prioritize", str(file), "--json").stdout)
     assert [p["place"] for p in told["places"]] == found.top_places().index.tolist()

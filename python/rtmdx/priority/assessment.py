@@ -158,13 +158,12 @@ class Begun:
         events = judged.counts(terrain.grid).astype(np.float64)
         scores = self._scores(terrain, threads)
         notes = [n for layer in (self.places, self.zones) if layer is not None for n in _dropped(layer)]
-        place_events, place_ranking, place_captures = self._ranked_places(terrain, scores, judged, threads)
+        place_events, beyond, place_ranking, place_captures = self._ranked_places(terrain, scores, judged, threads)
         cell_ranking, captures = self._ranked_cells(terrain, scores, events, threads)
-        if place_ranking is not None and place_events is not None:
+        if place_ranking is not None:
             notes += place_ranking.notes
-            beyond = int(events.sum()) - int(place_events.sum())
-            if beyond > 0:
-                notes.append(f"{beyond:,} of {int(events.sum()):,} events judged by lie in no place.")
+        if beyond:
+            notes.append(f"{beyond:,} of {len(judged):,} events judged by lie in no place.")
         step()
         place_reasons = None
         if self.places is not None and place_ranking is not None:
@@ -216,13 +215,14 @@ class Begun:
 
     def _ranked_places(
         self, terrain: RiskTerrain, scores: dict[str, NDArray[np.float64]], judged: Events, threads: int | None
-    ) -> tuple[NDArray[np.float64] | None, Ranking | None, tuple[Capture, ...]]:
-        """Events of each place, the terrain's ranking, and what every ranking captures."""
+    ) -> tuple[NDArray[np.float64] | None, int, Ranking | None, tuple[Capture, ...]]:
+        """Events of each place, and of none; the terrain's ranking, and what every ranking captures."""
         if self.places is None:
-            return None, None, ()
+            return None, 0, None, ()
         frame, spec = self.places.frame, self.spec
-        held = events_in_places(self.places, judged.x, judged.y).astype(np.float64)
-        past = events_in_places(self.places, terrain.events.x, terrain.events.y).astype(np.float64)
+        counts, beyond = events_in_places(self.places, judged.x, judged.y)
+        held = counts.astype(np.float64)
+        past = events_in_places(self.places, terrain.events.x, terrain.events.y)[0].astype(np.float64)
         options: dict[str, Any] = {"k": spec.k, "shares": (), "threads": threads}
         found = {}
         for name, score in scores.items():
@@ -234,7 +234,7 @@ class Begun:
                     score, places=frame, statistic=spec.place_statistic, grid=terrain.grid, events=held, **options
                 )
         captures = tuple(Capture("place", name, t) for name, ranking in found.items() for t in ranking.top)
-        return held, next(iter(found.values())), captures
+        return held, beyond, next(iter(found.values())), captures
 
     def _ranked_cells(
         self, terrain: RiskTerrain, scores: dict[str, NDArray[np.float64]], events: NDArray[np.float64],

@@ -135,7 +135,7 @@ def _places(found: Prioritization) -> str:
     told = (
         "Each factor multiplies the score by the figure given where it raises risk; the share of the place in which it "
         "does stands in brackets. Ranks are first and last over all ways to break ties. "
-        f"Expected: over {found.fitted}. {_events(found)}: of {found.judged}."
+        f"Expected: over the period fitted ({found.fitted}). {_events(found)}: {found.judged}."
     )
     return _table(head, rows) + f'<p class="caption">{escape(told)}</p>'
 
@@ -155,9 +155,9 @@ def _captures(found: Prioritization) -> str:
     rows = [_capture_row(c) for c in found.captures]
     head = ["Ranking", ">First", ">Share of area", ">Events", ">Captured", ">PAI"]
     when = (
-        f"Events of {found.judged}, none of which the model has seen."
+        f"Events held out ({found.judged}), none of which the model has seen."
         if found.held_out
-        else f"Events of {found.judged}, to which the model was fitted: the figures flatter. Name a [holdout]."
+        else f"Events the model was fitted to ({found.judged}): the figures flatter. Name a [holdout]."
     )
     ties = (
         "Where ties decide who is among the first, the lowest and highest over all ways to break them are in brackets."

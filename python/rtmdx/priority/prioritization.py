@@ -161,8 +161,8 @@ class Prioritization:
                 continue
             k = own[0].top.k
             said = "; ".join(f"{c.method.lower()} {_capture(c.top)}" for c in own if c.top.k == k)
-            when = f"of {self.judged}" if self.held_out else "it was fitted to"
-            out.append(f"The first {k:,} {noun} capture, of the events {when}: {said}.")
+            when = "held out" if self.held_out else "the model was fitted to"
+            out.append(f"The first {k:,} {noun} capture, of the events {when} ({self.judged}): {said}.")
         if not self.held_out:
             out.append("These are the events the model was fitted to, so the figures flatter; name a [holdout].")
         if self.selection is not None:

@@ -62,8 +62,8 @@ def print_prioritization(console: Console, found: Prioritization) -> None:
             escape(c.method), f"{c.top.k:,} {noun}", _percent(hit.expected), _spread(hit), f"{c.top.pai.expected:.2f}"
         )
     console.print(table)
-    when = "held out" if found.held_out else "fitted: they flatter"
-    console.print(f"[dim]Of the events of {escape(found.judged)} ({when}).[/]\n", highlight=False)
+    when = "held out" if found.held_out else "the model was fitted to, which flatters"
+    console.print(f"[dim]Of the events {when} ({escape(found.judged)}).[/]\n", highlight=False)
     for said in found.sentences():
         if not said.startswith("The first "):
             console.print(escape(said), highlight=False)

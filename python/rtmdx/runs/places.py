@@ -39,8 +39,8 @@ class Places:
     findings: tuple[Finding, ...] = ()
 
 
-def events_in_places(places: Places, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Count the events in each place, shape (n_places,).
+def events_in_places(places: Places, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
+    """Count the events in each place, shape (n_places,), and those in none.
 
     An event counts for every place that holds it; one that lies on borders only, for the first of the layer.
     """
@@ -56,7 +56,8 @@ def events_in_places(places: Places, x: NDArray[np.float64], y: NDArray[np.float
     on_border = ~held[point]
     first = np.full(len(points), len(shapes), dtype=np.int64)
     np.minimum.at(first, point[on_border], place[on_border])
-    return np.asarray(counts + np.bincount(first[first < len(shapes)], minlength=len(shapes)), dtype=np.int64)
+    counts += np.bincount(first[first < len(shapes)], minlength=len(shapes))
+    return counts.astype(np.int64), len(points) - np.unique(point).size
 
 
 def read_places(source: PlaceSource, key: str, what: str, reader: LayerReader, grid: Grid) -> Places:
