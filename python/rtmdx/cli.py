@@ -24,7 +24,8 @@ from rtmdx.disparity.commands import add_disparity
 from rtmdx.errors import InputError, RtmdxError
 from rtmdx.evaluate.commands import add_evaluate
 from rtmdx.priority.commands import add_priority
-from rtmdx.sweep.commands import Tools, add_sweep
+from rtmdx.report.options import Data, Json, MemoryLimit, Overwrite, Quiet, Set, Threads, Tools
+from rtmdx.sweep.commands import add_sweep
 
 if TYPE_CHECKING:
     from rtmdx.runs.study import Study
@@ -44,26 +45,6 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to make; must not exist.", show_default=False)]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        help="Folder relative paths start from. Default: the study's own; if its area is not there, $RTMDX_DATA.",
-    ),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Replace a field of the study, e.g. --set outcome.layer=robbery."
-    ),
-]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores by default.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="One machine-readable result on stdout.")]
-MemoryLimit = Annotated[
-    str | None, typer.Option("--memory-limit", help="Refuse a run that needs more, for example 2GB.")
-]
 
 
 def _version(value: bool) -> None:

@@ -16,9 +16,9 @@ from rtmdx.disparity.homogeneity import Heterogeneity
 from rtmdx.disparity.page import page, section_markup
 from rtmdx.disparity.residents import Residents, expose, read_residents
 from rtmdx.disparity.robustness import Sensitivity, sensitivity
-from rtmdx.errors import FileError, InputError, OutputError
+from rtmdx.errors import FileError, InputError
 from rtmdx.runs.sections import Section
-from rtmdx.space.staging import replacing
+from rtmdx.space.staging import new_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,13 +241,7 @@ def write_assessment(found: Assessment, out: str | os.PathLike[str]) -> dict[str
     OutputError
         The folder exists, or cannot be written.
     """
-    final = Path(out).absolute()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"output folder {final}: cannot be made: {error.strerror or error}.") from None
-    with replacing(final, "output folder", overwrite=False, folder=True) as staging:
-        staging.mkdir()
+    with new_folder(out) as staging:
         text = json.dumps(found.to_dict(), indent=1, allow_nan=False)
         (staging / "disparity.json").write_text(text, encoding="utf-8")
         (staging / "disparity.html").write_text(found.to_html(), encoding="utf-8")

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from rtmdx.report.options import Data, Json, MemoryLimit, Out, Quiet, Set, Threads, Tools
+
 __all__ = ["add_disparity"]
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder relative paths start from. Default: the study's own; else $RTMDX_DATA."),
-]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Replace a field of the study.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder to make for disparity.json and disparity.html; must not exist.")
-]
 
-
-def add_disparity(app: typer.Typer, tools: Any) -> None:
-    """Add the command; `tools` is what the command line lends, as `rtmdx.sweep.commands.Tools`."""
+def add_disparity(app: typer.Typer, tools: Tools) -> None:
+    """Add the command."""
 
     @app.command("disparity")
     def disparity(
@@ -30,12 +23,10 @@ def add_disparity(app: typer.Typer, tools: Any) -> None:
         out: Out = None,
         data: Data = None,
         changes: Set = None,
-        threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores by default.")] = None,
-        memory_limit: Annotated[
-            str | None, typer.Option("--memory-limit", help="Refuse a run that needs more, for example 2GB.")
-        ] = None,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="One machine-readable result on stdout.")] = False,
+        threads: Threads = None,
+        memory_limit: MemoryLimit = None,
+        quiet: Quiet = False,
+        as_json: Json = False,
     ) -> None:
         r"""Compare groups: rates, ratios crude and adjusted, under every denominator, and exposure to the terrain.
 
@@ -43,14 +34,15 @@ def add_disparity(app: typer.Typer, tools: Any) -> None:
         """
         with tools.session(quiet, as_json) as progress:
             from rtmdx.disparity.assessment import begin, data_folder, write_assessment
+            from rtmdx.disparity.terminal import print_assessment
             from rtmdx.runs.run import fit, load
             from rtmdx.runs.study import Study
-            from rtmdx.space.staging import require_free
+            from rtmdx.space.staging import require_new
 
             loaded = Study.from_toml(study, overrides=tools.changes(changes))
             folder = tools.data_folder(loaded, study, data)
             if out is not None:  # before anything is computed
-                require_free(out.absolute(), "output folder", overwrite=False, folder=True)
+                require_new(out)
             begun = begin(loaded, data=data_folder(loaded, study, folder))
             terrain = None
             if begun.residents is not None:
@@ -59,14 +51,4 @@ def add_disparity(app: typer.Typer, tools: Any) -> None:
                 terrain = fit(loaded, inputs, model_only=True, threads=threads, progress=progress)
             found = begun.finish(terrain, threads=threads)
             written = write_assessment(found, out) if out is not None else {}
-            if as_json:
-                tools.print_json(found.to_dict())
-            elif not quiet:
-                from rich.console import Console
-
-                from rtmdx.disparity.terminal import print_assessment
-
-                console = Console()
-                print_assessment(console, found)
-                if out is not None:
-                    tools.print_written(console, out, written)
+            tools.present(found, print_assessment, out, written, quiet=quiet, as_json=as_json)

@@ -21,7 +21,7 @@ from rtmdx.evaluate.series_results import InterruptedSeries
 from rtmdx.runs.enforcement import made_by_enforcement
 from rtmdx.space.readers import file_digest, read_layer
 from rtmdx.space.selection import Finding, Selection, count_dropped, local_times, select_rows
-from rtmdx.space.staging import replacing
+from rtmdx.space.staging import new_folder
 
 if TYPE_CHECKING:
     from rtmdx.evaluate.spec import EvaluationSpec
@@ -170,14 +170,9 @@ def write_assessment(found: Assessment, out: str | os.PathLike[str], *, overwrit
         The folder exists (and not `overwrite`), or cannot be written.
     """
     final = Path(out).absolute()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"output folder {final}: cannot be made: {error.strerror or error}.") from None
     if overwrite and final.is_dir() and not {p.name for p in final.iterdir()} <= set(FILES):
         raise OutputError(f"output folder {final}: holds files of something else.", hint="Name another folder.")
-    with replacing(final, "output folder", overwrite=overwrite, folder=True) as staging:
-        staging.mkdir()
+    with new_folder(final, overwrite=overwrite) as staging:
         text = json.dumps(found.to_dict(), indent=1, allow_nan=False)
         (staging / "evaluation.json").write_text(text, encoding="utf-8")
         found.evaluation.to_frame().to_csv(staging / "evaluation.csv", index=False)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rtmdx.sweep.commands import Tools
+from rtmdx.report.options import Json, Out, Overwrite, Quiet, Tools
 
 __all__ = ["add_evaluate"]
 
@@ -26,10 +25,7 @@ def add_evaluate(app: typer.Typer, tools: Tools) -> None:
                 show_default=False,
             ),
         ],
-        out: Annotated[
-            Path | None,
-            typer.Option("--out", help="Folder to make: JSON, CSV, HTML, GeoPackage; must not exist."),
-        ] = None,
+        out: Out = None,
         data: Annotated[
             Path | None,
             typer.Option("--data", help="Folder relative paths start from. Default: the file's own; else $RTMDX_DATA."),
@@ -37,32 +33,23 @@ def add_evaluate(app: typer.Typer, tools: Tools) -> None:
         changes: Annotated[
             list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Replace a field of the file.")
         ] = None,
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary; errors only.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="One machine-readable result on stdout.")] = False,
+        overwrite: Overwrite = False,
+        quiet: Quiet = False,
+        as_json: Json = False,
     ) -> None:
         """Say whether actions went with fewer events: displacement differences, checks and caveats."""
         with tools.session(quiet, as_json):
             from rtmdx.evaluate.assessment import assess, write_assessment
             from rtmdx.evaluate.spec import EvaluationSpec
-            from rtmdx.space.staging import require_free
+            from rtmdx.evaluate.terminal import print_assessment
+            from rtmdx.space.staging import require_new
 
             spec, own = EvaluationSpec.from_toml(plan, overrides=tools.changes(changes)), plan.absolute().parent
             if out is not None:  # before anything is computed
-                require_free(out.absolute(), "output folder", overwrite=overwrite, folder=True)
+                require_new(out, overwrite=overwrite)
             found = assess(spec, data=data or _data(spec, own), folder=own)
             written = write_assessment(found, out, overwrite=overwrite) if out is not None else {}
-            if as_json:
-                tools.print_json(found.to_dict())
-            elif not quiet:
-                from rich.console import Console
-
-                from rtmdx.evaluate.terminal import print_assessment
-
-                console = Console()
-                print_assessment(console, found)
-                if out is not None:
-                    tools.print_written(console, out, written)
+            tools.present(found, print_assessment, out, written, quiet=quiet, as_json=as_json)
 
     @app.command("evaluate-schema", hidden=True)
     def schema() -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rtmdx.errors import OutputError
 from rtmdx.priority.page import prioritization_page
 from rtmdx.priority.prioritization import Prioritization
-from rtmdx.space.staging import replacing
+from rtmdx.space.staging import new_folder
 
 __all__ = ["write_prioritization"]
 
@@ -30,11 +29,6 @@ def write_prioritization(found: Prioritization, out: str | os.PathLike[str]) -> 
     OutputError
         The folder exists, or cannot be written.
     """
-    final = Path(out).absolute()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"output folder {final}: cannot be made: {error.strerror or error}.") from None
     told = {
         "priority.html": "top places and cells on the map and in words, one file, opens offline",
         "priority.gpkg": "places, top cells, what is chosen and what if (GeoPackage)",
@@ -42,8 +36,7 @@ def write_prioritization(found: Prioritization, out: str | os.PathLike[str]) -> 
         "captures.csv": "what the first capture, beside the simplest rankings",
         "reasons.csv": "contribution of every factor to every top place and cell",
     }
-    with replacing(final, "output folder", overwrite=False, folder=True) as staging:
-        staging.mkdir()
+    with new_folder(out) as staging:
         if found.places is not None:
             found.top_places().to_csv(staging / "top_places.csv")
             told["top_places.csv"] = "the first places, with the factors that put them there"

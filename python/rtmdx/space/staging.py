@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rtmdx.errors import OutputError, RtmdxError
 
-__all__ = ["replacing", "require_free", "require_own"]
+__all__ = ["new_folder", "replacing", "require_free", "require_new", "require_own"]
 
 _OLD = "old"
 
@@ -131,6 +131,34 @@ def require_free(final: Path, what: str, overwrite: bool, folder: bool) -> None:
             f"{what} {final}: is a {found}; the {what} is a {expected}, and one never replaces the other.",
             hint="Choose another name.",
         )
+
+
+def require_new(path: str | os.PathLike[str], what: str = "output folder", *, overwrite: bool = False) -> None:
+    """Refuse a folder's place that is taken, before anything is computed for it; folders above it may be missing."""
+    final = Path(path).absolute()
+    if final.parent.is_dir():
+        require_free(final, what, overwrite, folder=True)
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str], what: str = "output folder", *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a folder to write into, which takes its name when whole; folders above it are made.
+
+    Raises
+    ------
+    OutputError
+        It exists (and not `overwrite`), or cannot be made.
+    """
+    final = Path(path).absolute()
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{what} {final}: cannot be made: {error.strerror or error}.", hint="Choose a folder you may write."
+        ) from None
+    with replacing(final, what, overwrite=overwrite, folder=True) as staging:
+        staging.mkdir()
+        yield staging
 
 
 def require_own(path: str | os.PathLike[str], what: str, own: set[str]) -> None:

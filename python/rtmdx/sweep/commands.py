@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rtmdx.report.options import Data, Json, Quiet, Tools
+
 if TYPE_CHECKING:
-    from rtmdx.runs.study import Study
     from rtmdx.sweep.driver import Tally
 
-__all__ = ["Tools", "add_sweep"]
+__all__ = ["add_sweep"]
 
 File = Annotated[Path, typer.Argument(help="Sweep file (TOML): a base study and its axes.", show_default=False)]
 Store = Annotated[str, typer.Argument(help="Store of a sweep: a folder, or s3://bucket/prefix.", show_default=False)]
 Into = Annotated[
     str, typer.Option("--store", help="Folder, or s3://bucket/prefix; made, or continued.", show_default=False)
-]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder relative paths start from. Default: the study's own; else $RTMDX_DATA."),
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Replace a field of the base study.")
@@ -41,35 +36,6 @@ Cache = Annotated[Path | None, typer.Option("--cache", help="Folder that keeps s
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also run scenarios that failed before.")]
 OtherBuild = Annotated[bool, typer.Option("--other-build", help="Continue what another version or build began.")]
 MemoryLimit = Annotated[str | None, typer.Option("--memory-limit", help="Memory the sweep may use, for example 8GB.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="One machine-readable result on stdout.")]
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What the command line lends: sessions, arguments and printing.
-
-    Attributes
-    ----------
-    session : callable
-        ``session(quiet, as_json)``: shows progress, turns a user's error into one message.
-    changes : callable
-        Reads ``--set``.
-    limit : callable
-        Reads ``--memory-limit``.
-    data_folder : callable
-        ``data_folder(study, path, data)``: where relative paths start.
-    print_json : callable
-    print_written : callable
-        ``print_written(console, out, files)``: says what was written where.
-    """
-
-    session: Callable[[bool, bool], AbstractContextManager[Any]]
-    changes: Callable[[list[str] | None], dict[str, Any]]
-    limit: Callable[[str | None], float | None]
-    data_folder: Callable[[Study, Path, Path | None], Path]
-    print_json: Callable[[Any], None]
-    print_written: Callable[[Any, Path, dict[str, str]], None]
 
 
 def add_sweep(app: typer.Typer, tools: Tools) -> None:

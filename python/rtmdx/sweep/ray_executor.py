@@ -27,7 +27,7 @@ from rtmdx.sweep.prepare import Prepared
 from rtmdx.sweep.scenarios import Scenario
 from rtmdx.sweep.work import Done, attempt, portable
 
-__all__ = ["RayExecutor", "ray_module"]
+__all__ = ["RayExecutor", "end_tasks", "ray_module"]
 
 _CONNECT = 5.0  # seconds an address may take to answer
 _GRACE = 5.0  # seconds a cancelled task may take to stop before its worker is ended
@@ -276,17 +276,25 @@ class _Run:
 
     def _abandon(self) -> None:
         """Stop what runs: ask first, then end the workers. A session of ours ends with all it runs."""
-        left = [] if self.ours else list(self.flying)  # a cancel that meets a task's end can bring Ray down
+        left = [] if self.ours else list(self.flying)
         self.flying.clear()
-        with suppress(Exception):  # the session may be gone
-            for ref in left:
-                self.ray.cancel(ref, force=False)
-            if left:
-                _, left = self.ray.wait(left, num_returns=len(left), timeout=_GRACE)
-            for ref in left:
-                self.ray.cancel(ref, force=True)
+        end_tasks(self.ray, left)
         if self.feeder.is_alive():
             self.feeder.join(_GRACE)
+
+
+def end_tasks(ray: Any, tasks: list[Any]) -> None:
+    """Ask tasks to stop, and end the workers of those that do not.
+
+    Not for a session of ours, which ends with all it runs: a cancel that meets a task's end can bring Ray down.
+    """
+    with suppress(Exception):  # the session may be gone
+        for ref in tasks:
+            ray.cancel(ref, force=False)
+        if tasks:
+            _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=_GRACE)
+        for ref in tasks:
+            ray.cancel(ref, force=True)
 
 
 def _first_line(error: BaseException) -> str:

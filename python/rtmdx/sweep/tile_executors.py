@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rtmdx.errors import InputError, SweepError
@@ -19,7 +19,6 @@ __all__ = ["Tiles", "make_tiles"]
 
 _POLL = 0.2  # seconds between polls
 _AHEAD = 2  # tiles per worker that are sent, or wait to be taken
-_GRACE = 5.0  # seconds a cancelled task may take to stop before its worker is ended
 
 
 class Tiles(Protocol):
@@ -70,12 +69,12 @@ def make_tiles(
     if executor == "threads":
         yield _Threads(asked or os.cpu_count() or 1)
         return
-    from rtmdx.sweep.ray_executor import RayExecutor, ray_module
+    from rtmdx.sweep.ray_executor import RayExecutor, end_tasks, ray_module
 
     ray, session = ray_module(), RayExecutor(asked, address=address, retries=retries)
     ours = session.connect(ray, 1)
     try:
-        yield _RayTiles(ray, session, ours=ours and address is None)
+        yield _RayTiles(ray, session, end_tasks, ours=ours and address is None)
     finally:
         if ours:
             ray.shutdown()
@@ -132,8 +131,9 @@ class _RayTiles:
 
     here = False
 
-    def __init__(self, ray: Any, session: Any, *, ours: bool) -> None:
+    def __init__(self, ray: Any, session: Any, end: Callable[[Any, list[Any]], None], *, ours: bool) -> None:
         self._ray, self._session, self.workers, self._ours = ray, session, session.workers or 1, ours
+        self._end = end
         self._work: Any = None
         self._task: Any = None
 
@@ -178,16 +178,8 @@ class _RayTiles:
                         continue
                     yield window, found
         finally:
-            self._abandon([] if self._ours else list(flying))  # a session of ours ends with all it runs
-
-    def _abandon(self, left: list[Any]) -> None:
-        with suppress(Exception):  # the session may be gone
-            for ref in left:
-                self._ray.cancel(ref, force=False)
-            if left:
-                _, left = self._ray.wait(left, num_returns=len(left), timeout=_GRACE)
-            for ref in left:
-                self._ray.cancel(ref, force=True)
+            if not self._ours:
+                self._end(self._ray, list(flying))
 
 
 def _cause(error: Any) -> BaseException:
