@@ -9,6 +9,7 @@
 
 #include "rtmdx/curve_order.hpp"
 #include "rtmdx/parallel.hpp"
+#include "rtmdx/prune_points.hpp"
 
 namespace rtmdx {
 namespace {
@@ -273,8 +274,8 @@ void Nearest::gather(const Frontier& from, bool with_index, Gathered& to) const 
   for (std::size_t k = 0; k < from.level; ++k) span *= fan;
   const std::size_t n = std::min(from.nodes.size() * span, size_), count = arrays(with_index);
   to.size = 0;
-  to.stride = n;
-  if (to.data.size() < count * n) to.data.resize(count * n);
+  to.stride = n + prune_points::padding;
+  if (to.data.size() < count * to.stride) to.data.resize(count * to.stride);
   for (const std::size_t node : from.nodes) {
     const std::size_t first = node * span, last = std::min(first + span, size_);
     for (std::size_t array = 0; array < count; ++array) {
@@ -283,6 +284,7 @@ void Nearest::gather(const Frontier& from, bool with_index, Gathered& to) const 
     }
     to.size += last - first;
   }
+  if (points_) prune_points::pad(to.data.data(), to.stride, to.size);
 }
 
 void Nearest::search(Metric metric, Frontier& frontier, const double* x, std::size_t n, double y,

@@ -4,12 +4,22 @@
 #include <cmath>
 #include <limits>
 
-#include "rtmdx/clones.hpp"
+#include "rtmdx/prune_points.hpp"
 
 namespace rtmdx {
 
 using pairs::Candidates;
 using pairs::Place;
+
+namespace {
+
+// What rounding may add to the difference of two values, of which one is `most`: far more than it does.
+double margin(Metric metric, double most, double slack) {
+  return metric == Metric::euclidean ? 1e-9 * most + 2.0 * std::sqrt(most) * slack + slack * slack
+                                     : 1e-9 * most + slack;
+}
+
+}  // namespace
 
 Rule::Rule(Metric m, const Box& box, double best, double limit, double far_above_rounding)
     : metric(m), slack(far_above_rounding), box_(box) {
@@ -32,10 +42,8 @@ void Rule::see(Place g) {
     most = std::max(most, allowed[k]);
   }
   // The difference is least at a corner, so one margin at the corners is a margin everywhere.
-  const double margin = metric == Metric::euclidean
-                            ? 1e-9 * most + 2.0 * std::sqrt(most) * slack + slack * slack
-                            : 1e-9 * most + slack;
-  for (double& a : allowed) a += margin;
+  const double more = margin(metric, most, slack);
+  for (double& a : allowed) a += more;
 }
 
 namespace {
@@ -62,6 +70,29 @@ std::size_t move_kept(std::size_t arrays, const double* from, std::size_t from_s
   }
 }
 
+// The second rule tells all that the first one does. Euclidean, it needs no corners: the difference of the squares is
+// linear, least at a corner by half the sides times its slopes.
+Seen prune_all_points(Metric metric, const Box& box, double limit, double slack, const Candidates& from,
+                      std::size_t arrays, Room& room, Gathered& to) {
+  const Place middle = box.middle();
+  double* value = room.value.data();
+  const std::size_t champion = prune_points::champion(metric, from, middle, value);
+  const double best = pairs::distance_of(metric, value[champion]);
+  Rule rule(metric, box, best, limit, slack);
+  const Seen seen{best, rule.radius};
+  if (rule.empty) return seen;
+  const Place g{from.array(0)[champion], from.array(1)[champion]};
+  prune_points::Bounds bounds{rule.within, g, box.x1 - box.x0, box.y1 - box.y0, 0.0, rule.corner, rule.allowed};
+  if (metric == Metric::euclidean) {
+    const double ex = std::fabs(middle.x - g.x) + 0.5 * bounds.across, ey = std::fabs(middle.y - g.y) + 0.5 * bounds.down;
+    bounds.level = value[champion] + margin(metric, ex * ex + ey * ey, slack);
+  } else {
+    rule.see(g);
+  }
+  to.size = prune_points::keep(metric, from, arrays, value, bounds, room.list.data(), to.data.data(), to.stride);
+  return seen;
+}
+
 }  // namespace
 
 Seen prune(Metric metric, const Box& box, double limit, double slack, const Candidates& from, std::size_t arrays,
@@ -70,21 +101,27 @@ Seen prune(Metric metric, const Box& box, double limit, double slack, const Cand
   to.stride = 0;
   const std::size_t n = from.size;
   if (n == 0) return {std::numeric_limits<double>::infinity(), 0.0};
-  if (room.size() < n) room.resize(n);
-  if (to.data.size() < n * arrays) to.data.resize(n * arrays);
+  const std::size_t stride = n + prune_points::padding;
+  room.fit(stride);
+  if (to.data.size() < stride * arrays) to.data.resize(stride * arrays);
+  if (from.points) {
+    to.stride = stride;
+    return prune_all_points(metric, box, limit, slack, from, arrays, room, to);
+  }
   const Place middle = box.middle();
-  const double value = pairs::values(metric, from, middle, room.data());
+  double* test = room.value.data();
+  const double value = pairs::values(metric, from, middle, test);
   Rule rule(metric, box, pairs::distance_of(metric, value), limit, slack);
   const Seen seen{pairs::distance_of(metric, value), rule.radius};
   if (rule.empty) return seen;
   to.stride = n;
-  std::size_t kept = move_kept(arrays, from.data, from.stride, to.data.data(), n, n, room.data(), rule.within);
+  std::size_t kept = move_kept(arrays, from.data, from.stride, to.data.data(), n, n, test, rule.within);
   if (kept > few) {
-    const std::size_t champion = static_cast<std::size_t>(std::find(room.data(), room.data() + n, value) - room.data());
+    const std::size_t champion = static_cast<std::size_t>(std::find(test, test + n, value) - test);
     rule.see(pairs::foot(metric, from, champion, middle));
     const Candidates ball{to.data.data(), n, kept, from.points};
-    pairs::near_any_corner(metric, ball, rule.corner, rule.allowed, room.data());
-    kept = move_kept(arrays, to.data.data(), n, to.data.data(), n, kept, room.data(), 0.0);
+    pairs::near_any_corner(metric, ball, rule.corner, rule.allowed, test);
+    kept = move_kept(arrays, to.data.data(), n, to.data.data(), n, kept, test, 0.0);
   }
   to.size = kept;
   return seen;

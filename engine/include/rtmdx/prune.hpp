@@ -8,6 +8,8 @@
 // never nearest. Both rules leave a margin far above rounding.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "rtmdx/pairs.hpp"
@@ -55,7 +57,16 @@ struct Seen {
 };
 
 // Room for pruning, reused from tile to tile.
-using Room = std::vector<double>;
+struct Room {
+  std::vector<double> value;
+  std::vector<std::uint32_t> list;
+
+  void fit(std::size_t n) {
+    if (value.size() >= n) return;
+    value.resize(n);
+    list.resize(n);
+  }
+};
 
 // Copies to `to` the candidates, of `arrays` arrays each, that can be nearest to, and within `limit` of, a place in the
 // box. So few as `few` are not worth the second rule.
