@@ -36,14 +36,44 @@ struct BandsOutput {
 
   void cells(std::int64_t r, std::int64_t c, std::int64_t n, const double* value, const double*,
              const std::uint8_t* in) const {
-    std::uint8_t code[pairs::lanes] = {};
-    for (const double most : values) {
-      for (std::size_t k = 0; k < pairs::lanes; ++k) code[k] = static_cast<std::uint8_t>(code[k] + (value[k] > most));
-    }
+    std::uint8_t code[pairs::lanes];
+    codes(value, code);
     if (in != nullptr) {
       for (std::int64_t k = 0; k < n; ++k) code[k] = in[k] ? std::uint8_t{0} : code[k];
     }
     std::copy_n(code, n, out.row(r - window.row0) + (c - window.col0));
+  }
+
+  void rows(std::int64_t r, std::int64_t c, std::int64_t n_rows, std::int64_t n_cols, const double* value,
+            std::size_t stride) const {
+    constexpr auto wide = static_cast<std::int64_t>(pairs::lanes);
+    for (std::int64_t i = 0; i < n_rows; ++i, value += stride) {
+      for (std::int64_t k = 0; k < n_cols; k += wide) {
+        cells(r + i, c + k, std::min(wide, n_cols - k), value + k, nullptr, nullptr);
+      }
+    }
+  }
+
+  void columns(std::int64_t r, std::int64_t c, std::int64_t n_rows, std::int64_t n_cols, const double* value,
+               std::size_t stride) const {
+    constexpr auto wide = static_cast<std::int64_t>(pairs::lanes);
+    for (std::int64_t k = 0; k < n_cols; ++k, value += stride) {
+      for (std::int64_t i = 0; i < n_rows; i += wide) {
+        std::uint8_t code[pairs::lanes];
+        codes(value + i, code);
+        for (std::int64_t j = 0; j < std::min(wide, n_rows - i); ++j) {
+          out.row(r + i + j - window.row0)[c + k - window.col0] = code[j];
+        }
+      }
+    }
+  }
+
+ private:
+  void codes(const double* value, std::uint8_t* code) const {
+    std::fill_n(code, pairs::lanes, std::uint8_t{0});
+    for (const double most : values) {
+      for (std::size_t k = 0; k < pairs::lanes; ++k) code[k] = static_cast<std::uint8_t>(code[k] + (value[k] > most));
+    }
   }
 };
 

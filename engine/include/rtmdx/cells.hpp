@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "rtmdx/descent.hpp"
+#include "rtmdx/roots.hpp"
 #include "rtmdx/view.hpp"
 
 namespace rtmdx::descent {
@@ -42,7 +43,35 @@ struct DistanceOutput {
     }
   }
 
+  void rows(std::int64_t r, std::int64_t c, std::int64_t n_rows, std::int64_t n_cols, const double* value,
+            std::size_t stride) const {
+    T* to = out.row(r - window.row0) + (c - window.col0);
+    write(value, stride, n_rows, n_cols, to, n_rows > 1 ? out.row(r + 1 - window.row0) - out.row(r - window.row0) : 0);
+  }
+
+  void columns(std::int64_t r, std::int64_t c, std::int64_t n_rows, std::int64_t n_cols, const double* value,
+               std::size_t stride) const {
+    T d[pairs::Rectangle::longest];
+    for (std::int64_t k = 0; k < n_cols; ++k) {
+      write(value + static_cast<std::size_t>(k) * stride, stride, 1, n_rows, d, 0);
+      for (std::int64_t i = 0; i < n_rows; ++i) out.row(r + i - window.row0)[c + k - window.col0] = d[i];
+    }
+  }
+
  private:
+  void write(const double* value, std::size_t stride, std::int64_t n_rows, std::int64_t n_cols, T* to,
+             std::int64_t pitch) const {
+    const auto down = static_cast<std::size_t>(n_rows), across = static_cast<std::size_t>(n_cols);
+    if (metric == Metric::euclidean) roots(value, stride, down, across, to, pitch);
+    if (metric == Metric::euclidean && !(most < std::numeric_limits<double>::infinity())) return;
+    for (std::size_t i = 0; i < down; ++i, value += stride, to += pitch) {
+      if (metric != Metric::euclidean) {
+        for (std::size_t k = 0; k < across; ++k) to[k] = static_cast<T>(value[k]);
+      }
+      for (std::size_t k = 0; k < across; ++k) to[k] = value[k] > most ? std::numeric_limits<T>::infinity() : to[k];
+    }
+  }
+
   template <std::size_t N>
   void row(std::int64_t r, std::int64_t c, const double* value, const std::uint8_t* in) const {
     T d[N];

@@ -14,6 +14,7 @@
 
 #include "rtmdx/nearest.hpp"
 #include "rtmdx/parallel.hpp"
+#include "rtmdx/point_cells.hpp"
 #include "rtmdx/prune.hpp"
 #include "rtmdx/strand.hpp"
 
@@ -21,6 +22,8 @@ namespace rtmdx::descent {
 
 constexpr std::int64_t leaf_cells = 8;    // side of the smallest tile
 constexpr std::int64_t task_cells = 128;  // side of the tile that one thread finishes alone
+constexpr std::int64_t thin_task_cells = 1024;  // the same where the window is thin
+constexpr std::int64_t thin = 8;                // rows or columns, at most
 
 // A rectangle of cells, inside its power-of-two tile of the whole grid.
 struct Tile {
@@ -40,10 +43,22 @@ struct Tile {
     child.c1 = std::min(c1, child.col0 + half);
     return child.r0 < child.r1 && child.c0 < child.c1;
   }
+
+  // The side of a square of about as many cells: what is worth its while in a tile depends on how many it has.
+  std::int64_t extent() const {
+    const std::int64_t cells = (r1 - r0) * (c1 - c0);
+    std::int64_t s = side;
+    while (s > leaf_cells && s * s >= 4 * cells) s /= 2;
+    return s;
+  }
 };
 
-// So few candidates cost less to evaluate in all cells of a tile than to prune for its quarters.
-inline std::size_t few(std::int64_t side) { return side <= 16 ? 8 : side <= 32 ? 5 : 3; }
+// So few candidates cost less to evaluate in all cells of a tile than to prune for its quarters; points, whose terms are
+// shared by rows and columns, the least.
+inline std::size_t few(bool shared, std::int64_t side) {
+  if (shared) return side <= 16 ? 16 : side <= 32 ? 8 : 5;
+  return side <= 16 ? 8 : side <= 32 ? 5 : 3;
+}
 
 // Beyond so many candidates it is cheaper to narrow the boxes for each quarter than to prune the tile's candidates; in
 // the smallest tiles, to search for each cell than to evaluate all candidates in all cells.
@@ -62,8 +77,8 @@ inline std::size_t wide(std::int64_t side) { return static_cast<std::size_t>(std
 // Memory of one thread, kept from task to task.
 struct Scratch {
   Room room;
-  std::array<Nearest::Frontier, 6> frontiers;  // the whole tree's, then narrowed for sides from 128 to 8
-  std::array<Gathered, 6> levels;              // as gathered, then pruned for sides from 128 to 8
+  std::array<Nearest::Frontier, 9> frontiers;  // the whole tree's, then narrowed for sides from 1024 to 8
+  std::array<Gathered, 9> levels;              // as gathered, then pruned for sides from 1024 to 8
   Strand strand;
 };
 
@@ -103,6 +118,10 @@ enum class Enclosed { none, some, all };
 //   void enclosed(tile)                              every cell is inside a polygon
 //   bool settle(tile, seen, enclosed)                writes the tile if what pruning has seen decides it
 //   void cells(row, col, n, value, index, inside)    n cells of a row, at most pairs::lanes; inside may be null
+// and unless it is indexed
+//   void rows(row, col, rows, cols, value, stride)       cells of a rectangle, none of them inside a polygon; behind each
+//                                                        row of values are others, up to a multiple of pairs::lanes
+//   void columns(row, col, rows, cols, value, stride)    the same with values by columns
 template <class Output>
 class Descent {
  public:
@@ -110,14 +129,15 @@ class Descent {
 
   void run(const Run& how) {
     const Window& w = q_.window;
-    const std::int64_t top = w.row0 / task_cells, left = w.col0 / task_cells;
-    const std::int64_t down = (w.row1() - 1) / task_cells - top + 1, across = (w.col1() - 1) / task_cells - left + 1;
+    const std::int64_t side = std::min(w.nrows, w.ncols) <= thin ? thin_task_cells : task_cells;
+    const std::int64_t top = w.row0 / side, left = w.col0 / side;
+    const std::int64_t down = (w.row1() - 1) / side - top + 1, across = (w.col1() - 1) / side - left + 1;
     parallel_for(static_cast<std::size_t>(down * across), how, [&](std::size_t block, Poll& poll) {
       // Down the columns: threads at work together don't meet the same fresh pages of the output.
-      const std::int64_t row0 = (top + static_cast<std::int64_t>(block) % down) * task_cells;
-      const std::int64_t col0 = (left + static_cast<std::int64_t>(block) / down) * task_cells;
-      const Tile tile{row0, col0, task_cells, std::max(row0, w.row0), std::min(row0 + task_cells, w.row1()),
-                      std::max(col0, w.col0), std::min(col0 + task_cells, w.col1())};
+      const std::int64_t row0 = (top + static_cast<std::int64_t>(block) % down) * side;
+      const std::int64_t col0 = (left + static_cast<std::int64_t>(block) / down) * side;
+      const Tile tile{row0, col0, side, std::max(row0, w.row0), std::min(row0 + side, w.row1()),
+                      std::max(col0, w.col0), std::min(col0 + side, w.col1())};
       std::unique_ptr<Scratch> scratch = scratches_.take();
       q_.features.all(q_.metric, scratch->frontiers[0]);
       ask(tile, Nearest::nobody, 0, *scratch, poll);
@@ -132,8 +152,8 @@ class Descent {
     if (in == Enclosed::all) return out_.enclosed(tile);
     Nearest::Frontier& frontier = s.frontiers[depth + 1];
     const Nearest::Found found =
-        q_.features.narrow(q_.metric, box(tile), q_.reach, wide(tile.side), many(q_.features.points(), tile.side),
-                           guess, s.frontiers[depth], frontier);
+        q_.features.narrow(q_.metric, box(tile), q_.reach, wide(tile.extent()),
+                           many(q_.features.points(), tile.extent()), guess, s.frontiers[depth], frontier);
     poll();
     if (!found.complete) {
       if (out_.settle(tile, found.seen, in)) return;
@@ -151,23 +171,26 @@ class Descent {
     q_.features.gather(frontier, Output::indexed, asked);
     Gathered& level = s.levels[1];
     const Seen seen = prune(q_.metric, box(tile), q_.reach, q_.features.slack(), asked.view(q_.features.points()),
-                            q_.features.arrays(Output::indexed), few(tile.side), s.room, level);
+                            q_.features.arrays(Output::indexed), few(shared(), tile.extent()), s.room, level);
     finish(tile, level.view(q_.features.points()), seen, in, 2, s, poll);
   }
 
   // As below, for candidates that are still in their boxes.
   bool alongside(const Tile& tile, const Nearest::Frontier& frontier, Scratch& s, Poll& poll) {
-    if (q_.metric != Metric::euclidean || q_.features.count(frontier) > strung_at_most(tile.side)) return false;
+    if (q_.metric != Metric::euclidean || tile.side > task_cells ||
+        q_.features.count(frontier) > strung_at_most(tile.side)) {
+      return false;
+    }
     q_.features.gather(frontier, Output::indexed, s.levels[0]);
     Gathered& level = s.levels[1];
     prune(q_.metric, box(tile), q_.reach, q_.features.slack(), s.levels[0].view(q_.features.points()),
-          q_.features.arrays(Output::indexed), few(tile.side), s.room, level);
+          q_.features.arrays(Output::indexed), few(shared(), tile.extent()), s.room, level);
     return alongside(tile, level.view(q_.features.points()), s, poll);
   }
 
   // A tile beside one line of many candidates.
   bool alongside(const Tile& tile, const pairs::Candidates& candidates, Scratch& s, Poll& poll) {
-    if (q_.metric != Metric::euclidean || candidates.size < strung(tile.side) ||
+    if (q_.metric != Metric::euclidean || tile.side > task_cells || candidates.size < strung(tile.side) ||
         candidates.size > strung_at_most(tile.side) ||
         !s.strand.lay(candidates, Output::indexed, box(tile), q_.features.scale())) {
       return false;
@@ -210,7 +233,7 @@ class Descent {
               Scratch& s, Poll& poll) {
     if (candidates.size == 0 && in == Enclosed::none) return out_.nothing(tile);
     if (out_.settle(tile, seen, in)) return;
-    if (candidates.size <= few(tile.side)) return evaluate(tile, candidates, poll);
+    if (candidates.size <= few(shared(), tile.extent())) return evaluate(tile, candidates, poll);
     if (alongside(tile, candidates, s, poll)) return;
     if (tile.side <= leaf_cells) return evaluate(tile, candidates, poll);
     if (candidates.size * static_cast<std::size_t>(tile.side) > 4096) poll();
@@ -224,12 +247,18 @@ class Descent {
       }
       Gathered& level = s.levels[depth];
       const Seen now = prune(q_.metric, box(child), q_.reach, q_.features.slack(), candidates,
-                             q_.features.arrays(Output::indexed), few(child.side), s.room, level);
+                             q_.features.arrays(Output::indexed), few(shared(), child.extent()), s.room, level);
       finish(child, level.view(candidates.points), now, here, depth + 1, s, poll);
     }
   }
 
+  // Whether points are evaluated by shared terms.
+  bool shared() const { return !Output::indexed && q_.features.points() && q_.inside.empty(); }
+
   void evaluate(const Tile& tile, const pairs::Candidates& candidates, Poll& poll) {
+    if constexpr (!Output::indexed) {
+      if (shared() && candidates.size > 0) return evaluate_points(tile, candidates, poll);
+    }
     constexpr auto wide = static_cast<std::int64_t>(pairs::lanes);
     const Grid& grid = q_.features.grid();
     double x[pairs::lanes], y[leaf_cells], value[pairs::lanes * leaf_cells], index[pairs::lanes * leaf_cells];
@@ -243,9 +272,43 @@ class Descent {
         pairs::block(q_.metric, candidates, x, y, strips, value);
         if (Output::indexed) pairs::block_index(q_.metric, candidates, x, y, strips, value, index);
         const std::int64_t cols = std::min(wide, tile.c1 - c);
+        if constexpr (!Output::indexed) {
+          if (q_.inside.empty()) {
+            out_.rows(r, c, rows, cols, value, pairs::lanes);
+            continue;
+          }
+        }
         for (std::int64_t i = 0; i < rows; ++i) {
           const std::uint8_t* in = q_.inside.empty() ? nullptr : inside_row(r + i) + c;
           out_.cells(r + i, c, cols, value + i * wide, index + i * wide, in);
+        }
+      }
+    }
+  }
+
+  // By columns where a tile is too narrow for vectors along its rows.
+  void evaluate_points(const Tile& tile, const pairs::Candidates& candidates, Poll& poll) {
+    constexpr auto longest = static_cast<std::int64_t>(pairs::Rectangle::longest);
+    constexpr auto deepest = static_cast<std::int64_t>(pairs::Rectangle::deepest);
+    const Grid& grid = q_.features.grid();
+    double value[deepest * longest];
+    const bool narrow = tile.c1 - tile.c0 < 4 && tile.r1 - tile.r0 > 1;
+    const std::int64_t down = narrow ? longest : deepest, along = narrow ? deepest : longest;
+    for (std::int64_t r = tile.r0; r < tile.r1; r += down) {
+      const std::int64_t rows = std::min(down, tile.r1 - r);
+      for (std::int64_t c = tile.c0; c < tile.c1; c += along) {
+        const std::int64_t cols = std::min(along, tile.c1 - c);
+        if (candidates.size > 512) poll();
+        const pairs::Axis x{c, grid.dx}, y{r, grid.dy};
+        const auto n_rows = static_cast<std::size_t>(rows), n_cols = static_cast<std::size_t>(cols);
+        if (narrow) {
+          pairs::nearest_point(q_.metric, candidates.array(1), candidates.array(0), candidates.size,
+                               {y, x, n_rows, n_cols}, value);
+          out_.columns(r, c, rows, cols, value, pairs::Rectangle::longest);
+        } else {
+          pairs::nearest_point(q_.metric, candidates.array(0), candidates.array(1), candidates.size,
+                               {x, y, n_cols, n_rows}, value);
+          out_.rows(r, c, rows, cols, value, pairs::Rectangle::longest);
         }
       }
     }
