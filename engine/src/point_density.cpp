@@ -74,10 +74,12 @@ Plan make_plan(std::size_t count, const Grid& grid, Kernel kernel, double radius
   Plan plan{64, 256, 0, nullptr, nullptr, nullptr};
   if (sweep) {
     // Wide stretches share fewer points; the polynomials' origin must stay near, the more so the higher the degree.
-    const double wide =
-        kernel == Kernel::quartic ? 4.0 * across : std::min(12.0 * across, std::max(4.0 * across, 1024.0));
+    const bool narrow = across < 24.0;
+    const double wide = kernel == Kernel::quartic
+                            ? 4.0 * across
+                            : std::min((narrow ? 24.0 : 12.0) * across, std::max(4.0 * across, 1024.0));
     plan.stretch = round_up(std::max(wide, kernel == Kernel::quartic ? 64.0 : 128.0), 64);
-    plan.strip = across < 24.0 || across > 512.0 ? 32 : 48;
+    plan.strip = narrow ? 64 : across > 512.0 ? 32 : 48;
   } else if (across >= 128.0) {
     plan.strip = 128;
     plan.stretch = 512;
