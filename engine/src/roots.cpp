@@ -1,7 +1,6 @@
 #include "rtmdx/roots.hpp"
 
 #include <cmath>
-#include <cstring>
 
 #include "rtmdx/clones.hpp"
 #include "rtmdx/vec.hpp"
@@ -16,30 +15,26 @@ inline float careful_root(double v) {
   return v >= low && v <= high ? std::sqrt(static_cast<float>(v)) : static_cast<float>(std::sqrt(v));
 }
 
-RTMDX_CLONES void all_roots(const double* value, std::size_t stride, std::size_t rows, std::size_t cols, double* to,
-                            std::int64_t pitch) {
+RTMDX_CLONES void all_roots(const double* __restrict value, std::size_t stride, std::size_t rows, std::size_t cols,
+                            double* __restrict to, std::int64_t pitch) {
   for (std::size_t r = 0; r < rows; ++r, value += stride, to += pitch) {
     std::size_t c = 0;
     for (; c + lanes <= cols; c += lanes) {
-      double d[lanes];
-      for (std::size_t k = 0; k < lanes; ++k) d[k] = std::sqrt(value[c + k]);
-      std::memcpy(to + c, d, sizeof d);
+      for (std::size_t k = 0; k < lanes; ++k) to[c + k] = std::sqrt(value[c + k]);
     }
     for (; c < cols; ++c) to[c] = std::sqrt(value[c]);
   }
 }
 
 // Whether they all are what they should be: false if a square, 0 apart, leaves single precision's range.
-RTMDX_CLONES bool quick_roots(const double* value, std::size_t stride, std::size_t rows, std::size_t cols, float* to,
-                              std::int64_t pitch) {
+RTMDX_CLONES bool quick_roots(const double* __restrict value, std::size_t stride, std::size_t rows, std::size_t cols,
+                              float* __restrict to, std::int64_t pitch) {
   Vec least = all(1.0), most = all(1.0);
   double tail_least = 1.0, tail_most = 1.0;
   for (std::size_t r = 0; r < rows; ++r, value += stride, to += pitch) {
     std::size_t c = 0;
     for (; c + lanes <= cols; c += lanes) {
-      float d[lanes];
-      for (std::size_t k = 0; k < lanes; ++k) d[k] = std::sqrt(static_cast<float>(value[c + k]));
-      std::memcpy(to + c, d, sizeof d);
+      for (std::size_t k = 0; k < lanes; ++k) to[c + k] = std::sqrt(static_cast<float>(value[c + k]));
       for (std::size_t k = 0; k < lanes; k += vec_lanes) {
         const Vec v = load(value + c + k);
         const Vec some = v > 0.0 ? v : all(1.0);
