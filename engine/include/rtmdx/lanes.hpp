@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 
 #if defined(__GNUC__)
 #define RTMDX_INLINE inline __attribute__((always_inline))
@@ -14,12 +15,21 @@ namespace rtmdx {
 
 #if defined(__GNUC__)
 
-using Lanes = double __attribute__((vector_size(32), aligned(8), may_alias));
+using Lanes = double __attribute__((vector_size(32)));
 
-RTMDX_INLINE void load(Lanes& v, const double* p) { v = *reinterpret_cast<const Lanes*>(p); }
-RTMDX_INLINE void store(double* p, const Lanes& v) { *reinterpret_cast<Lanes*>(p) = v; }
-RTMDX_INLINE void add(double* p, const Lanes& v) { *reinterpret_cast<Lanes*>(p) += v; }
-RTMDX_INLINE void subtract(double* p, const Lanes& v) { *reinterpret_cast<Lanes*>(p) -= v; }
+// By memcpy: where they lie is aligned as doubles are, which a type's own attribute does not tell every compiler.
+RTMDX_INLINE void load(Lanes& v, const double* p) { std::memcpy(&v, p, sizeof v); }
+RTMDX_INLINE void store(double* p, const Lanes& v) { std::memcpy(p, &v, sizeof v); }
+RTMDX_INLINE void add(double* p, const Lanes& v) {
+  Lanes at;
+  load(at, p);
+  store(p, at + v);
+}
+RTMDX_INLINE void subtract(double* p, const Lanes& v) {
+  Lanes at;
+  load(at, p);
+  store(p, at - v);
+}
 RTMDX_INLINE void clamp_to_zero(Lanes& v) {
   const Lanes zero = {0.0, 0.0, 0.0, 0.0};
   v = v > zero ? v : zero;

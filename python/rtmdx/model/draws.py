@@ -13,11 +13,30 @@ from rtmdx.errors import InputError
 from rtmdx.model.scores import relative_risk_score
 
 if TYPE_CHECKING:
+    from rtmdx.model.families import CountModel
     from rtmdx.model.terrain import RiskTerrain
 
-__all__ = ["risk_draws"]
+__all__ = ["covariance_root", "risk_draws"]
 
 Float = NDArray[np.float64]
+
+
+def covariance_root(model: CountModel, robust: bool) -> Float:
+    """Return R with R R' the covariance of intercept and coefficients, shape (1 + k, 1 + k).
+
+    Raises
+    ------
+    InputError
+        `robust`, and the model has no robust covariance.
+    """
+    if robust and model.robust_covariance is None:
+        raise InputError(
+            "robust: the model has no robust covariance.", hint="Name districts in the study, or leave robust out."
+        )
+    size = 1 + len(model.coefficients)
+    covariance = (model.robust_covariance if robust else model.covariance)[:size, :size]  # type: ignore[index]
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def risk_draws(terrain: RiskTerrain, measure: str, robust: bool) -> Callable[[np.random.Generator], Float]:
@@ -43,14 +62,8 @@ def risk_draws(terrain: RiskTerrain, measure: str, robust: bool) -> Callable[[np
         `robust`, and the model has no robust covariance.
     """
     model, design = terrain.model, terrain.design
-    if robust and model.robust_covariance is None:
-        raise InputError(
-            "robust: the model has no robust covariance.", hint="Name districts in the study, or leave robust out."
-        )
-    size = 1 + len(model.coefficients)
-    covariance = (model.robust_covariance if robust else model.covariance)[:size, :size]  # type: ignore[index]
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    root = covariance_root(model, robust)
+    size = len(root)
     centre = model.parameters[:size]
     fitted = np.asarray(model.linear_predictor(design), dtype=np.float64)
 

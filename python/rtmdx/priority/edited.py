@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from rtmdx.errors import Cancelled, InputError
 from rtmdx.model.columns import cost_columns, proximity_columns
+from rtmdx.model.draws import covariance_root
 from rtmdx.priority.edited_result import Change, EditedFactor, WhatIf
 from rtmdx.priority.weights import PlaceWeights, place_weights
 from rtmdx.runs.edits import Edit
@@ -98,8 +99,8 @@ def what_if(
     if not 0 < level < 1:
         raise InputError(f"level: found {level}, expected between 0 and 1, such as 0.95.")
     draws, model, grid = whole(draws, "draws", least=100), terrain.model, terrain.grid
-    if robust and model.robust_covariance is None:
-        raise InputError("robust: the model has no robust covariance.", hint="Name districts in the study.")
+    use_robust = model.robust_covariance is not None if robust is None else robust
+    covariance_root(model, use_robust)  # refuses before anything is read
     study = Study.from_dict(dict(terrain.config), source="the terrain's study")
     known = [f.name for f in study.factors]
     for edit in made:
@@ -140,7 +141,6 @@ def what_if(
         names = tuple(model.variables[i].name for i in own)
         label = terrain.factors[place].label
         factors.append(EditedFactor(name, label, len(terrain.factors[place]), after, names, freed, reached))
-    use_robust = model.robust_covariance is not None if robust is None else robust
     weights = None if places is None else place_weights(places, grid, threads)
     told = title or "; ".join(e.title for e in made)
     return _changed(terrain, old, new, weights, level, draws, seed, use_robust, told, tuple(factors), notes)
@@ -214,7 +214,6 @@ def _changed(
     model, before = terrain.model, terrain.expected_cells
     moved = np.zeros(before.size, dtype=bool) if old is None else (old != new).any(axis=1)
     signs = np.array([v.sign for v in model.variables], dtype=np.float64)
-    size = 1 + len(signs)
     limits = np.zeros((2, 1 if weights is None else 1 + len(weights)))
     after, score = before.copy(), terrain.score_cells.copy()
     if moved.any():
@@ -232,10 +231,8 @@ def _changed(
             flat = part.place * len(pairs) + number[part.cell]
             by = np.bincount(flat, weights=part.share * unit[part.cell], minlength=len(weights) * len(pairs))
             held = np.concatenate([held, by.reshape(len(weights), len(pairs))])
-        covariance = (model.robust_covariance if robust else model.covariance)[:size, :size]  # type: ignore[index]
-        values, vectors = np.linalg.eigh(covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        drawn = np.random.default_rng(seed).standard_normal((draws, size)) @ root.T
+        root = covariance_root(model, robust)
+        drawn = np.random.default_rng(seed).standard_normal((draws, len(root))) @ root.T
         slopes = model.coefficients + drawn[:, 1:]
         effect = (np.exp(slopes @ x_new.T) - np.exp(slopes @ x_old.T)) * np.exp(drawn[:, :1])
         tail = 50.0 * (1.0 - level)
