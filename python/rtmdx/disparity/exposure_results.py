@@ -109,7 +109,8 @@ class ExposureRatio(Estimate):
     def sentence(self) -> str:
         """Say it in one sentence."""
         return (
-            f"The mean {self.risk} where {self.group} lives is {_number(self.estimate)} times that of {self.reference} "
+            f"The mean {self.risk} where residents counted as {self.group} live is {_number(self.estimate)} times that "
+            f"of {self.reference} "
             f"({_limits(self)}; {_number(self.mean)} over {self.residents:,.0f} residents, against "
             f"{_number(self.reference_mean)} over {self.reference_residents:,.0f}; allocation {self.allocation})"
             f"{_noted(self)}"
