@@ -5,8 +5,9 @@ Names are loaded on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rtmdx.space.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rtmdx.evaluate.assessment import Assessment, assess, write_assessment
@@ -74,14 +75,4 @@ __all__ = [
     "write_assessment",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"rtmdx.evaluate.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'rtmdx.evaluate' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ CAVEATS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(ABC):
     """Something found, with its flags.
 
     Attributes
@@ -87,9 +88,9 @@ class Result:
         row = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), (str, int, float, type(None)))}
         return pd.DataFrame([{**row, "flags": ", ".join(self.flags)}])
 
+    @abstractmethod
     def sentence(self) -> str:
         """Say it in one sentence."""
-        raise NotImplementedError
 
     @property
     def _notes(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
+from rtmdx.model.export import plain
 from rtmdx.model.validity import Bounds
-from rtmdx.priority.saving import save_tables, with_cells, with_shapes
+from rtmdx.priority.saving import save_units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,19 +179,14 @@ class TerrainComparison:
         OutputError
             `path` exists (and not `overwrite`), or cannot be written.
         """
-        frame = self._columns()
-        frame = with_cells(frame, self.grid) if self.grid is not None else with_shapes(frame, self.shapes)
-        layers = {f"{self.unit}s": frame, "factors": self.factor_frame()}
-        if not self.factors:
-            del layers["factors"]
-        return save_tables(path, layers, title="Two terrains compared", overwrite=overwrite)
+        return save_units(
+            path, self.unit, self._columns(), grid=self.grid, shapes=self.shapes,
+            more={"factors": self.factor_frame()} if self.factors else None, title="Two terrains compared",
+            overwrite=overwrite,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but cells as plain data."""
-
-        def plain(value: Any) -> Any:
-            return None if isinstance(value, float) and not math.isfinite(value) else value
-
         return {
             "unit": self.unit,
             "a": self.names[0],

@@ -16,7 +16,7 @@ from rtmdx.model.draws import risk_draws
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.priority.inputs import cell_values, one_top
 from rtmdx.priority.places import PlaceScores
-from rtmdx.priority.saving import save_tables, with_cells, with_shapes
+from rtmdx.priority.saving import save_units
 from rtmdx.priority.scenario_ranks import Runner, rank_all, summarise
 from rtmdx.priority.scenario_sources import ScenarioScores
 from rtmdx.priority.scratch import Scratch
@@ -134,9 +134,10 @@ class RankConfidence:
         OutputError
             `path` exists (and not `overwrite`), or cannot be written.
         """
-        frame = self._columns()
-        frame = with_cells(frame, self.grid) if self.grid is not None else with_shapes(frame, self.shapes)
-        return save_tables(path, {f"{self.unit}s": frame}, title="Confidence of ranks", overwrite=overwrite)
+        return save_units(
+            path, self.unit, self._columns(), grid=self.grid, shapes=self.shapes, title="Confidence of ranks",
+            overwrite=overwrite,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but cells as plain data."""

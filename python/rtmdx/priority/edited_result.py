@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtmdx.model.export import plain
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -145,7 +147,7 @@ class WhatIf:
         return {
             "title": self.title,
             "total": {n: getattr(self.total, n) for n in Change.__slots__},
-            "places": [] if places is None else [_plain(r) for r in places.to_dict("records")],
+            "places": [] if places is None else plain(places.to_dict("records")),
             "factors": [
                 {n: list(v) if isinstance(v := getattr(f, n), tuple) else v for n in EditedFactor.__slots__}
                 for f in self.factors
@@ -192,7 +194,3 @@ class WhatIf:
         told = [("title", self.title), *(("sentence", s) for s in self.sentences())]
         layers["provenance"] = pd.DataFrame(told, columns=["key", "value"])
         write_layers(path, layers, title=self.title, overwrite=overwrite)
-
-
-def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in row.items()}

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmdx.errors import InputError
+from rtmdx.model.export import plain
 from rtmdx.model.scores import risk_bands
 from rtmdx.model.terrain import RiskTerrain
 from rtmdx.priority.inputs import By, cell_values, values_in
-from rtmdx.priority.saving import save_tables, with_cells
+from rtmdx.priority.saving import save_units
 from rtmdx.priority.ties import Ranks, ranks_of, tau_of
 from rtmdx.space.arguments import thread_count
 from rtmdx.space.density import KernelName, density_array
@@ -150,23 +151,21 @@ class HotSpotOverlay:
         OutputError
             `path` exists (and not `overwrite`), or cannot be written.
         """
-        layers = {"cells": with_cells(self._columns(), self.grid), "classes": self.class_frame()}
-        return save_tables(path, layers, title="Risk terrain and hot spots", overwrite=overwrite)
+        return save_units(
+            path, "cell", self._columns(), grid=self.grid, more={"classes": self.class_frame()},
+            title="Risk terrain and hot spots", overwrite=overwrite,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but cells as plain data."""
-
-        def plain(c: CombinedClass) -> dict[str, Any]:
-            return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in asdict(c).items()}
-
         return {
             "how": self.how,
             "cut": self.cut,
             "bandwidth": self.bandwidth,
             "weight": self.weight,
             "cells": int(self.index.size),
-            "classes": [plain(c) for c in self.classes],
-            "choice": plain(self.choice),
+            "classes": [plain(asdict(c)) for c in self.classes],
+            "choice": plain(asdict(self.choice)),
             "in_both_by_chance": self.in_both_by_chance,
             "tau": None if np.isnan(self.tau) else self.tau,
             "notes": list(self.notes),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rtmdx.errors import InputError
 from rtmdx.model.validity import Bounds
 from rtmdx.priority.inputs import By, cell_values, one_top
-from rtmdx.priority.saving import save_tables, with_cells
+from rtmdx.priority.saving import save_units
 from rtmdx.priority.ties import common, jaccard_of, ranks_of, tau_of
 from rtmdx.space.arguments import thread_count
 from rtmdx.space.values import choice, named, number
@@ -134,13 +134,10 @@ class OutcomeOverlay:
         OutputError
             `path` exists (and not `overwrite`), or cannot be written.
         """
-        frame = self._columns()
-        if self.grid is not None:
-            frame = with_cells(frame, self.grid)
-        elif Path(path).suffix.lower() == ".gpkg":
-            raise InputError("path: the cells have no grid and so no shapes.", hint="Save them as .csv.")
-        layers = {"cells": frame, "layers": self.layer_frame(), "pairs": self.pair_frame()}
-        return save_tables(path, layers, title="Several outcomes", overwrite=overwrite)
+        more = {"layers": self.layer_frame(), "pairs": self.pair_frame()}
+        return save_units(
+            path, "cell", self._columns(), grid=self.grid, more=more, title="Several outcomes", overwrite=overwrite
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but cells as plain data."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtmdx.model.export import plain
 from rtmdx.priority.edited_result import WhatIf
 from rtmdx.priority.explanation import reasons
 from rtmdx.priority.frontier import Frontier
@@ -246,10 +247,5 @@ def _selection(found: Selection) -> dict[str, Any]:
 
 
 def _records(table: pd.DataFrame, *, index: bool = True) -> list[dict[str, Any]]:
-    rows = (table.reset_index() if index else table).to_dict("records")
-    return [{str(k): _plain(v) for k, v in row.items()} for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    found: list[dict[str, Any]] = plain((table.reset_index() if index else table).to_dict("records"))
+    return found

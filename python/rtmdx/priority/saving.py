@@ -15,7 +15,7 @@ from rtmdx.space.staging import replacing
 if TYPE_CHECKING:
     from rtmdx.space.grid import Grid
 
-__all__ = ["save_tables", "with_cells", "with_shapes"]
+__all__ = ["save_tables", "save_units", "with_cells", "with_shapes"]
 
 
 def with_cells(frame: Any, grid: Grid) -> Any:
@@ -37,6 +37,50 @@ def with_shapes(frame: Any, shapes: Any) -> Any:
     return gpd.GeoDataFrame(
         {"place": [str(i) for i in shapes.index], **columns}, geometry=shapes.to_numpy(), crs=shapes.crs
     )
+
+
+def save_units(
+    path: str | os.PathLike[str],
+    unit: str,
+    frame: Any,
+    *,
+    grid: Grid | None,
+    shapes: Any = None,
+    more: Mapping[str, Any] | None = None,
+    title: str,
+    overwrite: bool = False,
+) -> Path:
+    """Write a table of cells or places as ``.csv``, or as ``.gpkg`` with their shapes and further tables.
+
+    Parameters
+    ----------
+    path : path
+    unit : {"cell", "place"}
+    frame : DataFrame
+        A row per cell of the grid, or per place, in their order.
+    grid : Grid or None
+        Of cells.
+    shapes : GeoSeries, optional
+        Of places.
+    more : mapping of str to DataFrame, optional
+        Further layers of a GeoPackage.
+    title : str
+    overwrite : bool
+
+    Raises
+    ------
+    InputError
+        `path` ends in neither, or it is not known where the cells lie.
+    OutputError
+        `path` exists (and not `overwrite`), or cannot be written.
+    """
+    if grid is not None:
+        frame = with_cells(frame, grid)
+    elif shapes is not None:
+        frame = with_shapes(frame, shapes)
+    elif Path(path).suffix.lower() == ".gpkg":
+        raise InputError(f"path: the {unit}s have no grid and so no shapes.", hint="Save them as .csv.")
+    return save_tables(path, {f"{unit}s": frame, **(more or {})}, title=title, overwrite=overwrite)
 
 
 def save_tables(

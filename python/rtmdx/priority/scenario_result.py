@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtmdx.errors import InputError
-from rtmdx.priority.saving import save_tables, with_cells, with_shapes
+from rtmdx.priority.saving import save_units
 from rtmdx.priority.scenario_choices import Agreement, Choice, ScenarioFigures
 from rtmdx.space.values import number
 
@@ -157,19 +157,11 @@ class RankStability:
         OutputError
             `path` exists (and not `overwrite`), or cannot be written.
         """
-        frame = self._columns()
-        if self.grid is not None:
-            frame = with_cells(frame, self.grid)
-        elif self.shapes is not None:
-            frame = with_shapes(frame, self.shapes)
-        elif Path(path).suffix.lower() == ".gpkg":
-            raise InputError(f"path: the {self.unit}s have no grid and so no shapes.", hint="Save them as .csv.")
-        layers = {
-            f"{self.unit}s": frame,
-            "scenarios": self.scenarios.to_frame().reset_index(),
-            "agreement": self.agreement.to_frame(),
-        }
-        return save_tables(path, layers, title="Stability of priorities over scenarios", overwrite=overwrite)
+        more = {"scenarios": self.scenarios.to_frame().reset_index(), "agreement": self.agreement.to_frame()}
+        return save_units(
+            path, self.unit, self._columns(), grid=self.grid, shapes=self.shapes, more=more,
+            title="Stability of priorities over scenarios", overwrite=overwrite,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but cells and pairs as plain data."""
