@@ -188,6 +188,8 @@ def test_places_beyond_the_area_are_told(terrain: rtmdx.RiskTerrain, city: Path)
     ("edits", "options", "message"),
     [
         ([], {}, "edits: found none, expected at least one"),
+        (5, {}, "edit 1: found 5, expected an Edit or a mapping"),
+        ("bars", {}, "edit 1: found 'bars', expected an Edit or a mapping"),
         ({"layer": "pubs", "action": "remove"}, {}, "layer 'pubs' is no factor of the study"),
         ({"layer": "outcome", "action": "remove"}, {}, "layer 'outcome' is no factor of the study"),
         ({"layer": "bars", "action": "burn"}, {}, "edit 1: action: found 'burn'"),

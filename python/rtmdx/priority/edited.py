@@ -147,7 +147,7 @@ def what_if(
 
 
 def _edits_in(edits: Any) -> tuple[Edit, ...]:
-    items = [edits] if isinstance(edits, Edit | Mapping) else list(edits)
+    items = list(edits) if isinstance(edits, Sequence) and not isinstance(edits, str) else [edits]
     if not items:
         raise InputError("edits: found none, expected at least one.")
     out = []
@@ -155,11 +155,11 @@ def _edits_in(edits: Any) -> tuple[Edit, ...]:
         if isinstance(item, Edit):
             out.append(item)
             continue
+        if not isinstance(item, Mapping):
+            raise InputError(f"edit {i}: found {item!r}, expected an Edit or a mapping.")
         try:
             out.append(Edit.model_validate(dict(item)))
-        except (ValidationError, TypeError, ValueError) as error:
-            if not isinstance(error, ValidationError):
-                raise InputError(f"edit {i}: found {item!r}, expected an Edit or a mapping.") from None
+        except ValidationError as error:
             said = "; ".join(str(e).removeprefix("study: ") for e in describe(error))
             raise InputError(f"edit {i}: {said}") from None
     return tuple(out)

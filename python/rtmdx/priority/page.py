@@ -63,7 +63,7 @@ def section_markup(found: Prioritization, *, heading: str = "h3") -> str:
     if found.places is None:
         parts.append(_map(found))
     add("What they capture", _captures(found))
-    asked = [s for s in found.sentences() if s.startswith(("A choice of", "Of any"))]
+    asked = found.choices()
     if asked:
         add("Choices", *(f"<p>{escape(s)}</p>" for s in asked))
     if found.frontier is not None:

@@ -153,19 +153,21 @@ class Prioritization:
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def sentences(self) -> list[str]:
-        """Say what comes first, what that captures beside the simplest rankings, and what it does not mean."""
+    def captured(self) -> list[str]:
+        """Say what the first places and cells capture, beside the simplest rankings."""
         out = []
+        when = "held out" if self.held_out else "the model was fitted to"
         for unit, noun in (("place", "places"), ("cell", "cells")):
             own = [c for c in self.captures if c.unit == unit]
-            if not own:
-                continue
-            k = own[0].top.k
-            said = "; ".join(f"{c.method.lower()} {_capture(c.top)}" for c in own if c.top.k == k)
-            when = "held out" if self.held_out else "the model was fitted to"
-            out.append(f"The first {k:,} {noun} capture, of the events {when} ({self.judged}): {said}.")
-        if not self.held_out:
-            out.append("These are the events the model was fitted to, so the figures flatter; name a [holdout].")
+            if own:
+                k = own[0].top.k
+                said = "; ".join(f"{c.method.lower()} {_capture(c.top)}" for c in own if c.top.k == k)
+                out.append(f"The first {k:,} {noun} capture, of the events {when} ({self.judged}): {said}.")
+        return out
+
+    def choices(self) -> list[str]:
+        """Say what the choice under the budget holds, and what caps on the group's burden cost."""
+        out = []
         if self.selection is not None:
             s = self.selection
             out.append(
@@ -174,9 +176,21 @@ class Prioritization:
             )
         if self.frontier is not None:
             out += _frontier_words(self.frontier)
+        return out
+
+    def further(self) -> list[str]:
+        """Say the rest: whether figures flatter, choices, what-ifs, notes."""
+        out = []
+        if not self.held_out:
+            out.append("These are the events the model was fitted to, so the figures flatter; name a [holdout].")
+        out += self.choices()
         for w in self.what_ifs:
             out += [f"{w.title}. {w.sentences()[0]}", *w.sentences()[1:]]
         return [*out, *self.notes]
+
+    def sentences(self) -> list[str]:
+        """Say what comes first, what that captures, and what it does not mean."""
+        return [*self.captured(), *self.further()]
 
     def section(self) -> Section:
         """Return it as a section of a run's report, and of its ``run.json``."""

@@ -26,9 +26,8 @@ def print_first(console: Console, found: Prioritization) -> None:
             rank = _rank(row.rank_best, row.rank_worst)
             table.add_row(rank, escape(str(row.place)), f"{row.score:,.1f}", escape(row.why))
         console.print(table)
-    for said in found.sentences():
-        if said.startswith("The first "):
-            console.print(escape(said), highlight=False)
+    for said in found.captured():
+        console.print(escape(said), highlight=False)
     console.print("[dim]More in the report; `rtmdx prioritize` writes tables and a GeoPackage.[/]", highlight=False)
 
 
@@ -64,9 +63,8 @@ def print_prioritization(console: Console, found: Prioritization) -> None:
     console.print(table)
     when = "held out" if found.held_out else "the model was fitted to, which flatters"
     console.print(f"[dim]Of the events {when} ({escape(found.judged)}).[/]\n", highlight=False)
-    for said in found.sentences():
-        if not said.startswith("The first "):
-            console.print(escape(said), highlight=False)
+    for said in found.further():
+        console.print(escape(said), highlight=False)
 
 
 def _rank(best: int, worst: int) -> str:
